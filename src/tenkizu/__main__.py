@@ -1,0 +1,5 @@
+"""`python -m tenkizu`."""
+
+from tenkizu.cli import main
+
+main()

@@ -1,0 +1,127 @@
+"""The `tenkizu` command. Heavy libraries are imported inside the commands, so help is instant."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tenkizu import __version__
+from tenkizu.config_cli import app as config_app
+from tenkizu.core.errors import TenkizuError
+from tenkizu.rain.cli import app as rain_app
+from tenkizu.rain.cli import show_table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="[b]tenkizu[/b] (天気図): hourly rain from 3-hour totals, with scores you can check.\n\n"
+    "Start with [b]tenkizu demo[/b]. Every command has --help.",
+)
+app.add_typer(rain_app, name="rain")
+app.add_typer(config_app, name="config")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tenkizu {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show details, and tracebacks of errors.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Set up what all commands share."""
+    from tenkizu.core.launch import log_to_terminal
+
+    log_to_terminal(verbose)
+
+
+@app.command()
+def demo(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for stores, runs and pictures.")
+    ] = Path("demo"),
+) -> None:
+    """Train and score a small network on the shipped real rain: about 5 minutes on 2 cores."""
+    from tenkizu.rain.cli import show_scores
+    from tenkizu.rain.demo import demo as rain_demo
+
+    scores, files = rain_demo(output)
+    show_scores(scores)
+    typer.echo("\nLook at:")
+    for path, what in files:
+        typer.echo(f"  {path}  ({what})")
+
+
+@app.command()
+def models(
+    name: Annotated[
+        str | None, typer.Argument(help="A model or one of the networks v5 and default.")
+    ] = None,
+) -> None:
+    """List the shipped models and networks, or describe one."""
+    from tenkizu.core.checkpoint import find_model, shipped_models
+    from tenkizu.core.store import read_json
+    from tenkizu.rain.model import NETWORKS, network_table
+
+    if name in NETWORKS:
+        typer.echo(f"network {name}, parameters by part:")
+        show_table(network_table(*NETWORKS[name]))
+        return
+    if name is not None:
+        _describe_model(read_json(find_model(name) / "model.json", "a model"))
+        return
+    typer.echo("Shipped models:")
+    for shipped, folder in shipped_models().items():
+        meta = read_json(folder / "model.json", "a model")
+        typer.echo(f"  {shipped:<12}{meta['kind']:<6}{meta['parameters']:>12,} parameters")
+    typer.echo("Networks (tenkizu models NAME for the parts):")
+    for network, arguments in NETWORKS.items():
+        total = sum(network_table(*arguments).values())
+        typer.echo(f"  {network:<12}{'rain':<6}{total:>12,} parameters")
+
+
+def _describe_model(meta: dict[str, Any]) -> None:
+    """Print what a model is, what it was trained on and what it reads."""
+    chosen = meta["chosen_by"]
+    typer.echo(f"{meta['name']}: {meta['kind']}, {meta['parameters']:,} parameters")
+    typer.echo(f"  weights     {meta['weights_sha256'][:12]}")
+    typer.echo(f"  input       {', '.join(c['name'] for c in meta['channels'])}")
+    typer.echo(f"  trained on  {', '.join(meta['trained_on']['files'])}")
+    typer.echo(f"  grid        {meta['grid']['describe']}")
+    typer.echo(
+        f"  chosen by   {chosen['quantity']} {chosen['value']:.3f} on {chosen['on']}, "
+        f"epoch {chosen['epoch']}"
+    )
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, devices, memory, and what is missing."""
+    from tenkizu.core.doctor import report
+
+    rows = report()
+    for item, finding, ok in rows:
+        typer.echo(f"{'ok  ' if ok else 'MISS'}  {item:<24}{finding}")
+    if not all(ok for _, _, ok in rows):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command; expected errors become one message and their own exit code."""
+    try:
+        app()
+    except TenkizuError as error:
+        if "-v" in sys.argv or "--verbose" in sys.argv:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

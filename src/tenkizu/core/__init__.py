@@ -1,0 +1,1 @@
+"""The ground floor both systems stand on; it knows neither of them."""

@@ -1,0 +1,31 @@
+"""Hourly rain from 3-hour totals.
+
+The commands of `tenkizu rain` as plain functions: `prepare`, `train`, `evaluate`, `predict`. They
+are loaded on first use, so that importing this package is quick; their modules bear other names
+(preparation, training, ...), since a submodule of the same name would hide the function.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tenkizu.rain.evaluation import evaluate
+    from tenkizu.rain.prediction import predict
+    from tenkizu.rain.preparation import prepare
+    from tenkizu.rain.training import train
+
+__all__ = ["evaluate", "predict", "prepare", "train"]
+
+_MODULES = {
+    "evaluate": "evaluation",
+    "predict": "prediction",
+    "prepare": "preparation",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - what the module holds
+    """Load a command's module when it is first asked for."""
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

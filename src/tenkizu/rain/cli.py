@@ -1,0 +1,200 @@
+"""`tenkizu rain`: hourly rain from 3-hour totals."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from tenkizu.core.console import Config, Overrides, track
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Hourly rain from 3-hour totals: prepare, train, evaluate, predict.",
+    rich_markup_mode="rich",
+)
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Run folder, exported model folder, or a name that `tenkizu models` lists.",
+    ),
+]
+Data = Annotated[Path, typer.Argument(metavar="DATA.nc", help="NetCDF file of gridded rain.")]
+Variable = Annotated[
+    str | None, typer.Option("--var", help="Rain variable, when the file does not make it clear.")
+]
+Units = Annotated[
+    str | None, typer.Option(help="Units of the rain, when the file states none: mm, m, mm/h, ...")
+]
+TimeStamp = Annotated[
+    Literal["start", "end"] | None,
+    typer.Option(help="What a time stamp marks, when the file has no time bounds."),
+]
+WindowStart = Annotated[
+    int, typer.Option(min=0, max=23, help="Hour (UTC) at which a window begins; 0 is 00, 03, ...")
+]
+
+
+@app.command()
+def prepare(
+    config: Config,
+    overrides: Overrides = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a store made from other settings.")
+    ] = False,
+) -> None:
+    """Make the sample store that training reads, with statistics and exact histograms.
+
+    An interrupted run goes on where it stopped; a finished store is left alone.
+    """
+    from tenkizu.core.verification import Tally
+    from tenkizu.rain import prepare as run
+    from tenkizu.rain.tables import check_units
+
+    settings = _load(config, overrides)
+    store = run(settings, overwrite=overwrite, track=track)
+    tables = Tally.from_json(store.meta["tables"]["train"])
+    typer.echo(f"store: {store.path}")
+    typer.echo(f"checks: {check_units(tables, settings.data.checks, str(store.path))}")
+
+
+@app.command()
+def train(
+    config: Config,
+    overrides: Overrides = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last complete epoch, exactly.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start again in the folder of an earlier run.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be trained, on what, and stop.")
+    ] = False,
+) -> None:
+    """Train, export and evaluate a model; prepares the store if need be.
+
+    Fit for the background: `nohup tenkizu rain train CONFIG &` writes all to the run folder, and
+    run.on_finish is called with the outcome.
+    """
+    from tenkizu.rain import train as run
+
+    settings = _load(config, overrides)
+    if dry_run:
+        _plan(settings)
+        return
+    folder = run(settings, resume=resume, overwrite=overwrite, track=track)
+    from tenkizu.core.launch import Place
+
+    if Place.here().rank:
+        return
+    for split in ("validation", "test"):
+        scores = folder / "evaluation" / split / "scores.json"
+        if scores.exists():
+            from tenkizu.core.store import read_json
+
+            show_scores(read_json(scores, "scores"))
+    typer.echo(f"run folder: {folder}")
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for scores and figures.")],
+    var: Variable = None,
+    units: Units = None,
+    time_stamp: TimeStamp = None,
+    window_start: WindowStart = 0,
+    cases: Annotated[
+        int | None, typer.Option(min=0, help="Draw panels of this many heaviest windows.")
+    ] = None,
+) -> None:
+    """Score a model on hourly rain, beside S/3, linear interpolation and climatology."""
+    from tenkizu.rain import evaluate as run
+    from tenkizu.rain.hourly import SourceOptions
+
+    options = SourceOptions(var, units, time_stamp)
+    result = run(model, data, output, options, window_start, cases, track)
+    show_scores(result)
+    typer.echo(f"written: {output / 'scores.json'}, {output / 'evaluation.txt'} and figures")
+
+
+@app.command()
+def predict(
+    model: Model,
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", help="NetCDF file to write.")],
+    var: Variable = None,
+    units: Units = None,
+    time_stamp: TimeStamp = None,
+    window_start: WindowStart = 0,
+    share: Annotated[
+        bool, typer.Option("--share", help="Also write each hour's share of its total.")
+    ] = False,
+) -> None:
+    """Split 3-hour totals into hours that add up to them, as CF NetCDF.
+
+    DATA.nc may hold 3-hourly totals or hourly rain, of which only the totals are used.
+    """
+    from tenkizu.rain import predict as run
+    from tenkizu.rain.hourly import SourceOptions
+
+    options = SourceOptions(var, units, time_stamp)
+    path = run(model, data, output, options, window_start, share, track)
+    typer.echo(f"written: {path}")
+
+
+def _load(config: Path, overrides: list[str] | None) -> Any:  # noqa: ANN401 - RainConfig, lazily
+    from tenkizu.core.config import load_config
+    from tenkizu.rain.config import RainConfig
+
+    return load_config(RainConfig, config, overrides or ())
+
+
+def _plan(settings: Any) -> None:  # noqa: ANN401
+    """Print what a training would do."""
+    from collections import Counter
+
+    from tenkizu.core.store import SampleStore
+    from tenkizu.rain.model import describe_network
+
+    typer.echo(f"run folder: {settings.run.dir / settings.run.name}")
+    if settings.data.store.exists():
+        counts = Counter(SampleStore(settings.data.store).meta["splits"])
+        typer.echo("windows: " + ", ".join(f"{n} {split}" for split, n in counts.items()))
+        steps = counts["train"] // settings.train.batch_size * settings.train.epochs
+        typer.echo(f"training: {settings.train.epochs} epochs, about {steps} steps a process")
+    else:
+        typer.echo(f"store: {settings.data.store} would be prepared first")
+    channels, table = describe_network(settings)
+    typer.echo("input: " + ", ".join(channels))
+    show_table(table)
+
+
+def show_table(table: dict[str, int]) -> None:
+    """Print a parameter table with its total."""
+    for part, count in [*table.items(), ("total", sum(table.values()))]:
+        typer.echo(f"  {part:<24}{count:>14,}")
+
+
+def show_scores(result: dict[str, Any]) -> None:
+    """Print the score table of an evaluation."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tenkizu.rain.evaluation import COLUMNS, table_rows
+
+    table = Table(title=f"{result['data']}: {result['n_windows']} windows", title_justify="left")
+    for i, column in enumerate(COLUMNS):
+        table.add_column(column, justify="right" if i else "left", no_wrap=not i)
+    for row in table_rows(result):
+        table.add_row(*row, style="bold" if row[0] == "model" else None)
+    console = Console()
+    console.print(table)
+    console.print(
+        "skill: MSE skill against the equal split; "
+        f"hours add to S within {result['max_relative_sum_error']:.0e} of S",
+        style="dim",
+    )

@@ -1,0 +1,256 @@
+"""The configuration of a rain run: one YAML, checked before the first batch."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from tenkizu.core.config import Section
+from tenkizu.core.run_config import RunConfig, TrainConfig
+
+ContextChannel = Literal["s", "p", "n"]
+SPLITS = ("train", "validation", "test")
+
+
+def parse_period(text: str) -> tuple[np.datetime64, np.datetime64]:
+    """Read ``FIRST/LAST`` as the half-open UTC interval [start, end).
+
+    Dates are whole days, the last one included; with hours (``2018-05-10T06``) the interval ends
+    at that hour.
+
+    Raises:
+        ValueError: the text is not a period or ends before it begins.
+    """
+    first, slash, last = text.partition("/")
+    try:
+        start, end = np.datetime64(first.strip()), np.datetime64(last.strip() or "NaT")
+    except ValueError:
+        start = end = np.datetime64("NaT")
+    if not slash or np.isnat(start) or np.isnat(end):
+        raise ValueError(f"'{text}' is not FIRST/LAST, such as 2023-11-11/2023-11-16")
+    if "T" not in last:
+        end = end.astype("datetime64[D]") + np.timedelta64(1, "D")
+    start, end = start.astype("datetime64[m]"), end.astype("datetime64[m]")
+    if not start < end:
+        raise ValueError(f"'{text}' ends before it begins")
+    return start, end
+
+
+class SplitsConfig(Section):
+    """Blocks of days (UTC) given to training, model choice and the final report."""
+
+    train: list[str] = Field(description="Periods FIRST/LAST that train the network.")
+    validation: list[str] = Field(
+        default=[], description="Periods that choose the epoch; never the ones reported on."
+    )
+    test: list[str] = Field(default=[], description="Periods that are only reported on.")
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        blocks = self.blocks()
+        for i, (name, start, end) in enumerate(blocks):
+            for other, begin, finish in blocks[:i]:
+                if start < finish and begin < end:
+                    raise ValueError(f"a {name} period and a {other} period overlap")
+        if not self.train:
+            raise ValueError("no training period is given")
+        return self
+
+    def blocks(self) -> list[tuple[str, np.datetime64, np.datetime64]]:
+        """All periods as (split, start, end)."""
+        return [(name, *parse_period(p)) for name in SPLITS for p in getattr(self, name)]
+
+
+class ChecksConfig(Section):
+    """Bounds of the checks that run before the first step; they catch rain in wrong units."""
+
+    min_max_sum_mm: float = Field(
+        default=10.0, description="The largest 3-hour total must reach this, mm."
+    )
+    share_1mm: tuple[float, float] = Field(
+        default=(0.002, 0.15), description="Bounds of the share of hourly values >= 1 mm."
+    )
+    min_bins: int = Field(
+        default=5, ge=1, description="Hourly loss bins (of 7) that must hold values."
+    )
+    equal_rmse_mm: tuple[float, float] = Field(
+        default=(0.1, 3.0), description="Bounds of the equal split's 1 h RMSE, mm."
+    )
+
+
+class DataConfig(Section):
+    """Where the rain comes from, how it is split and what the network sees."""
+
+    source: Literal["hourly"] = Field(
+        default="hourly", description="Kind of input: NetCDF files of gridded hourly rain."
+    )
+    files: list[str] = Field(
+        description="NetCDF files on one grid; 'sample:NAME' is a file shipped with tenkizu.",
+        min_length=1,
+    )
+    variable: str | None = Field(
+        default=None, description="Rain variable, when a file does not make it clear."
+    )
+    units: str | None = Field(default=None, description="Units, when the file states none.")
+    time_stamp: Literal["start", "end"] | None = Field(
+        default=None,
+        description="Whether a time stamp is the start or the end of its interval, when the file "
+        "has no time bounds.",
+    )
+    store: Path = Field(description="Directory of the prepared store.")
+    splits: SplitsConfig = Field(description="Periods of each split.")
+    context: list[ContextChannel] = Field(
+        default=["s", "p", "n"],
+        description="Rain the network sees: the total (s), the one before (p), the one after (n).",
+    )
+    time_features: bool = Field(
+        default=True, description="Whether it sees day of year and hour of day, as sine and cosine."
+    )
+    tile: int | None = Field(
+        default=None, ge=16, description="Train on random squares of this many cells, not frames."
+    )
+    flips: bool = Field(default=False, description="Mirror training samples at random.")
+    time_reversal: bool = Field(
+        default=False, description="Run training samples backwards in time at random."
+    )
+    amount_scale: float = Field(
+        default=1.0,
+        ge=1.0,
+        description="Multiply the rain of a training sample by a random factor up to this or its "
+        "inverse, so that the network learns shapes and not one climate's amounts.",
+    )
+    drop_neighbours: float = Field(
+        default=0.1,
+        ge=0.0,
+        lt=1.0,
+        description="Probability of hiding P, and of hiding N, from a training sample, so that "
+        "the network serves inputs that lack them.",
+    )
+    checks: ChecksConfig = Field(default=ChecksConfig(), description="Checks before training.")
+
+    @field_validator("context")
+    @classmethod
+    def _ordered(cls, value: list[ContextChannel]) -> list[ContextChannel]:
+        if len(set(value)) != len(value) or "s" not in value:
+            raise ValueError("must name s, and each of p and n at most once")
+        return sorted(value, key="spn".index)
+
+
+class ModelConfig(Section):
+    """The Swin U-Net; the defaults are the lean network, `V5` the reference one."""
+
+    embed_dim: int = Field(default=64, ge=1, description="Channels of the first stage.")
+    depths: list[int] = Field(default=[2, 2, 6, 2], description="Blocks in each encoder stage.")
+    num_heads: list[int] = Field(default=[2, 4, 8, 16], description="Attention heads by stage.")
+    window_size: int = Field(default=5, ge=1, description="Side of an attention window, tokens.")
+    patch_size: int = Field(default=4, ge=1, description="Side of a token, cells.")
+    drop_path: float = Field(default=0.2, ge=0, lt=1, description="Largest stochastic depth rate.")
+    full_resolution_skip: bool = Field(
+        default=True, description="Join two convolutions of the input to the final features."
+    )
+    tau: float = Field(default=1.0, gt=0, description="Fixed temperature of the softmax.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.depths) != len(self.num_heads):
+            raise ValueError("depths and num_heads must have one entry per stage each")
+        for stage, heads in enumerate(self.num_heads):
+            if self.embed_dim * 2**stage % heads:
+                raise ValueError(f"stage {stage + 1}: {heads} heads do not divide the channels")
+        return self
+
+
+V5 = ModelConfig(
+    embed_dim=128,
+    depths=[2, 2, 12, 2],
+    num_heads=[4, 8, 16, 32],
+    full_resolution_skip=False,
+)
+"""The reference network, exactly (specification section 8.1)."""
+
+
+class LossConfig(Section):
+    """The weighted squared error and the bins it and the histograms use."""
+
+    weights: Literal["manual", "off"] = Field(
+        default="manual", description="Weights by true hourly amount: the given ones, or none."
+    )
+    manual_weights: list[float] = Field(
+        default=[1, 5, 20, 100, 250, 500, 1000], description="One weight per hourly bin."
+    )
+    bins_1h: list[float] = Field(
+        default=[1, 5, 10, 20, 30, 50], description="Edges of the hourly bins, mm."
+    )
+    bins_sum: list[float] = Field(
+        default=[2, 10, 20, 40, 60, 100], description="Edges of the 3-hour bins, mm."
+    )
+    mask_mm: float = Field(
+        default=0.1, ge=0, description="Cells with a smaller total are left out of the loss, mm."
+    )
+    normaliser: Literal["equal_split", "weights"] = Field(
+        default="equal_split",
+        description="Divide by the error of S/3 (a loss of 1 is as good as S/3) or by the weights.",
+    )
+
+    @model_validator(mode="after")
+    def _weights(self) -> Self:
+        if len(self.manual_weights) != len(self.bins_1h) + 1:
+            raise ValueError("manual_weights needs one entry more than bins_1h")
+        return self
+
+    @property
+    def hourly_weights(self) -> list[float]:
+        """The weight of each hourly bin."""
+        return self.manual_weights if self.weights == "manual" else [1.0] * len(self.manual_weights)
+
+
+class ScoresConfig(Section):
+    """What the evaluation counts."""
+
+    thresholds_1h: list[float] = Field(
+        default=[0.1, 1, 5, 10, 20, 30, 50], description="Hourly events: at least this many mm."
+    )
+    categories_1h: list[float] = Field(
+        default=[5, 10, 20, 30, 50], description="Inner edges of the hourly classes, mm."
+    )
+
+    @field_validator("thresholds_1h", "categories_1h")
+    @classmethod
+    def _increasing(cls, value: list[float]) -> list[float]:
+        if value != sorted(set(value)) or (value and value[0] <= 0):
+            # With ">=" a threshold of 0 is true everywhere and scores nothing.
+            raise ValueError("must be positive and increasing")
+        return value
+
+
+class PlotsConfig(Section):
+    """The figures of an evaluation."""
+
+    cases: int = Field(default=6, ge=0, description="Draw panels of this many heaviest windows.")
+    lognorm_vmin_mm: float = Field(
+        default=0.1, gt=0, description="Lower limit of the logarithmic colour scale, mm."
+    )
+
+
+class RainTrainConfig(TrainConfig):
+    """Training; the keys are those of the patterns wing."""
+
+    select: Literal["val_skill", "val_loss", "val_rmse_1h"] = Field(
+        default="val_skill",
+        description="What the best epoch is chosen by, on the validation periods: conditional "
+        "MSE skill against S/3, loss, or 1 h RMSE.",
+    )
+
+
+class RainConfig(Section):
+    """Hourly rain from 3-hour totals: prepare, train, evaluate."""
+
+    kind: Literal["rain"] = Field(default="rain", description="Which system this file is for.")
+    run: RunConfig = Field(description="Name and place of the run.")
+    data: DataConfig = Field(description="Source, splits and input channels.")
+    model: ModelConfig = Field(default=ModelConfig(), description="The network.")
+    loss: LossConfig = Field(default=LossConfig(), description="The loss.")
+    train: RainTrainConfig = Field(default=RainTrainConfig(), description="Training.")
+    scores: ScoresConfig = Field(default=ScoresConfig(), description="Scores.")
+    plots: PlotsConfig = Field(default=PlotsConfig(), description="Figures.")

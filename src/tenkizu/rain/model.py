@@ -1,0 +1,193 @@
+"""The model that travels: scaling, network and allocation in one module, with its description."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tenkizu.core.checkpoint import find_model, load_model, load_weights, save_model
+from tenkizu.core.config import build_config
+from tenkizu.core.errors import DataError
+from tenkizu.core.grid import Grid
+from tenkizu.core.normaliser import ChannelScale, Normaliser
+from tenkizu.core.stats import Moments
+from tenkizu.rain.allocation import allocation_logits_to_mm
+from tenkizu.rain.baselines import Climatology
+from tenkizu.rain.config import V5, ModelConfig, RainConfig
+from tenkizu.rain.dataset import assemble, input_channels
+from tenkizu.rain.swin_unet import SwinUNet, parameter_table
+from tenkizu.rain.tables import RAIN
+
+log = logging.getLogger(__name__)
+
+SPACING_TOLERANCE = 0.2
+"""Relative difference in grid spacing beyond which the user is told."""
+
+
+class Disaggregator(nn.Module):
+    """Raw channels and S in, hourly mm out.
+
+    Args:
+        model: the network's shape.
+        scales: input channels with their scaling.
+    """
+
+    def __init__(self, model: ModelConfig, scales: Sequence[ChannelScale]) -> None:
+        super().__init__()
+        self.tau = model.tau
+        self.normaliser = Normaliser(scales)
+        self.network = _build(model, len(scales))
+
+    @property
+    def channels(self) -> list[str]:
+        """Names of the input channels, in order."""
+        return [scale.name for scale in self.normaliser.scales]
+
+    def logits(self, raw: Tensor) -> Tensor:
+        """Network output (B, 3, H, W) for raw input (B, C, H, W)."""
+        output: Tensor = self.network(self.normaliser(raw))
+        return output
+
+    def forward(self, raw: Tensor, sum_mm: Tensor) -> Tensor:
+        """Hourly amounts (B, 3, H, W), mm, for raw input (B, C, H, W) and S (B, 1, H, W)."""
+        return allocation_logits_to_mm(self.logits(raw), sum_mm, self.tau)
+
+    @torch.inference_mode()
+    def split(self, rain: NDArray[np.float32], start: np.datetime64) -> NDArray[np.float32]:
+        """Split one window.
+
+        Args:
+            rain: (6, H, W) in the order P, y4, y5, y6, S, N, mm; the hours are not looked at.
+            start: start of the window, UTC.
+
+        Returns:
+            Hourly amounts (3, H, W), mm, NaN where S is missing.
+
+        Raises:
+            DataError: the network gave a value that is not finite.
+        """
+        device = self.normaliser.mean.device
+        total = torch.from_numpy(np.ascontiguousarray(rain[4:5]))[None].to(device)
+        if not bool((total > 0).any()):
+            # A dry window is 0 whatever the shares; NaN cells stay NaN.
+            return np.repeat(total[0].cpu().numpy(), 3, axis=0)
+        raw = torch.from_numpy(assemble(self.channels, rain, start))[None].to(device)
+        logits = self.logits(raw)
+        if not bool(torch.isfinite(logits).all()):
+            raise DataError(
+                "the network gave values that are not finite",
+                variable=str(start),
+                next_step="check the input for absurd values, or train again",
+            )
+        hours: NDArray[np.float32] = (
+            allocation_logits_to_mm(logits, total, self.tau)[0].cpu().numpy()
+        )
+        return hours
+
+
+class RainModel:
+    """A trained model with all that evaluation and prediction need.
+
+    Attributes:
+        net: the module, in evaluation mode.
+        metadata: the content of ``model.json``.
+        climatology: the training table of the climatological baseline.
+    """
+
+    def __init__(self, net: Disaggregator, metadata: dict[str, Any]) -> None:
+        self.net = net.eval()
+        self.metadata = metadata
+        self.climatology = Climatology.from_json(metadata["climatology"])
+
+    @classmethod
+    def load(cls, model: str | Path, device: str | None = None) -> "RainModel":
+        """Load a model by run folder, exported folder or shipped name.
+
+        Args:
+            model: where it is.
+            device: ``cpu``, ``cuda``, ...; by default a GPU when there is one.
+
+        Raises:
+            DataError: there is no such model, or it is damaged or foreign.
+        """
+        weights, metadata = load_model(model, "rain")
+        folder = find_model(model)
+        try:
+            shape = build_config(ModelConfig, metadata["network"], f"{folder}/model.json")
+            scales = [ChannelScale(**item) for item in metadata["channels"]]
+            net = Disaggregator(shape, scales)
+            load_weights(net, weights, folder)
+            result = cls(net, metadata)
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"an entry is missing or wrong: {error}",
+                file=folder / "model.json",
+                next_step="copy the whole model folder again",
+            ) from None
+        net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return result
+
+    @property
+    def weights_hash(self) -> str:
+        """Short hash of the weights, written into every output."""
+        return str(self.metadata["weights_sha256"])[:12]
+
+    def check_grid(self, grid: Grid) -> str | None:
+        """A warning when a grid's spacing is far from the training grid's, else None."""
+        trained = self.metadata.get("spacing_km")
+        found = grid.spacing_km
+        if trained is None or found is None:
+            return None
+        apart = max(max(a / b, b / a) for a, b in zip(trained, found, strict=True)) - 1
+        if apart <= SPACING_TOLERANCE:
+            return None
+        return (
+            f"the grid spacing is {found[0]:.3g} x {found[1]:.3g} km, the model was trained at "
+            f"{trained[0]:.3g} x {trained[1]:.3g} km: hours are split on the grid as it is, "
+            "and scores may be lower than the model's own"
+        )
+
+
+NETWORKS = {"v5": (V5, 53), "default": (ModelConfig(), 5)}
+"""Named networks with their number of input channels: the reference one and our lean default."""
+
+
+def network_table(network: ModelConfig, channels: int) -> dict[str, int]:
+    """Parameters of each part of a network, without building its weights."""
+    with torch.device("meta"):
+        return parameter_table(_build(network, channels))
+
+
+def describe_network(config: RainConfig) -> tuple[list[str], dict[str, int]]:
+    """Input channels and parameters by part of a configured network."""
+    channels = [s.name for s in input_channels(config.data, Moments.empty(len(RAIN)))]
+    return channels, network_table(config.model, len(channels))
+
+
+def _build(network: ModelConfig, channels: int) -> SwinUNet:
+    return SwinUNet(in_channels=channels, **network.model_dump(exclude={"tau"}))
+
+
+def export(folder: Path, net: Disaggregator, network: ModelConfig, details: dict[str, Any]) -> Path:
+    """Write a model folder.
+
+    Args:
+        folder: where to.
+        net: the module with its final weights.
+        network: the shape it was built from.
+        details: further JSON-ready metadata; ``climatology`` is required.
+    """
+    metadata = {
+        "kind": "rain",
+        "network": network.model_dump(mode="json"),
+        "channels": [asdict(scale) for scale in net.normaliser.scales],
+        "output": {"names": ["y4", "y5", "y6"], "units": "mm"},
+        **details,
+    }
+    return save_model(folder, net.state_dict(), metadata)

@@ -1,0 +1,309 @@
+"""From rain files to a sample store: windows, splits, statistics, exact tables."""
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tenkizu.core.config import config_hash
+from tenkizu.core.errors import DataError
+from tenkizu.core.samples import input_path
+from tenkizu.core.stats import Moments
+from tenkizu.core.store import SampleStore, StoreWriter, open_finished, plain
+from tenkizu.core.verification import Tally
+from tenkizu.rain.baselines import Climatology
+from tenkizu.rain.config import SPLITS, DataConfig, RainConfig, SplitsConfig
+from tenkizu.rain.hourly import RainSeries, SourceOptions, Window, open_rain, read_window
+from tenkizu.rain.hourly import window_starts as starts_of
+from tenkizu.rain.tables import RAIN, Rain, quantiles, window_tables
+
+log = logging.getLogger(__name__)
+
+LAYOUT = 1
+"""Raised when what `prepare` writes changes, so that older stores are made anew."""
+
+QUANTILES = (0.01, 0.5, 0.99)
+THREE_HOURS = np.timedelta64(180, "m")
+
+Track = Callable[[Iterable[Any], str], Iterable[Any]]
+"""Wraps an iterable to show progress: (iterable, description) -> iterable."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A window to be stored."""
+
+    start: np.datetime64
+    split: str
+    series: int
+
+
+def assign_splits(starts: Sequence[np.datetime64], splits: SplitsConfig) -> list[str | None]:
+    """The split of each window, None for those left out.
+
+    A window belongs to a split when all its three hours lie in one of its periods. The windows on
+    both sides of a border between two splits are left out, since each would see the other's rain
+    as its P or N.
+
+    Args:
+        starts: of the windows, UTC.
+        splits: the periods.
+    """
+    blocks = splits.blocks()
+
+    def split_at(start: np.datetime64) -> str | None:
+        for name, begin, end in blocks:
+            if begin <= start and start + THREE_HOURS <= end:
+                return name
+        return None
+
+    result = []
+    for start in starts:
+        own = split_at(start)
+        beside = {split_at(start - THREE_HOURS), split_at(start + THREE_HOURS)}
+        result.append(own if beside <= {own, None} else None)
+    return result
+
+
+def to_rain(window: Window) -> Rain:
+    """A window as the stored array (6, H, W); the hours are NaN when it has none."""
+    hours = window.hours
+    if hours is None:
+        hours = np.full((3, *window.total.shape), np.nan, np.float32)
+    return np.stack([window.previous, *hours, window.total, window.following])
+
+
+def prepare(config: RainConfig, overwrite: bool = False, track: Track | None = None) -> SampleStore:
+    """Make the sample store of a configuration, or open it if it is already there.
+
+    Windows are read one at a time. A month that is finished is kept when the run is interrupted.
+
+    Args:
+        config: the run.
+        overwrite: replace a store made from other settings or files.
+        track: shows progress.
+
+    Raises:
+        DataError: a file cannot be used, grids differ, a split is empty, or a store of another
+            plan stands in the way.
+    """
+    data = config.data
+    paths = [input_path(name) for name in data.files]
+    plan_hash = _plan_hash(config, paths)
+    finished = open_finished(data.store, plan_hash, overwrite)
+    if finished is not None:
+        log.info("store %s is up to date: %d windows", data.store, len(finished))
+        return finished
+    options = SourceOptions(data.variable, data.units, data.time_stamp)
+    series = [open_rain(path, options, strict_time=True) for path in paths]
+    try:
+        return _write(config, series, plan_hash, track or (lambda items, _: items))
+    finally:
+        for one in series:
+            one.close()
+
+
+def _plan_hash(config: RainConfig, paths: Sequence[Path]) -> str:
+    """Hash of all that decides the store's content."""
+    settings = config.data.model_dump(
+        mode="json", include={"source", "files", "variable", "units", "time_stamp", "splits"}
+    )
+    bins = config.loss.model_dump(mode="json", include={"bins_1h", "bins_sum", "mask_mm"})
+    inputs = [_fingerprint(path) for path in paths]
+    return config_hash({"layout": LAYOUT, "data": settings, "bins": bins, "inputs": inputs})
+
+
+def _fingerprint(path: Path) -> str:
+    """Size and hash of the first and last megabyte: cheap for any size of file."""
+    size, piece = path.stat().st_size, 2**20
+    with path.open("rb") as handle:
+        digest = hashlib.sha256(handle.read(piece))
+        handle.seek(max(size - piece, 0))
+        digest.update(handle.read(piece))
+    return f"{size}:{digest.hexdigest()}"
+
+
+def _plan(data: DataConfig, series: Sequence[RainSeries]) -> list[Planned]:
+    """The windows to store, in order of time.
+
+    Raises:
+        DataError: grids differ, a window is in two files, or a split is empty.
+    """
+    for other in series[1:]:
+        if not other.grid.same_as(series[0].grid):
+            raise DataError(
+                "the grid differs from the first file's",
+                file=other.path,
+                found=other.grid.describe(),
+                expected=series[0].grid.describe(),
+                next_step="prepare one store per grid",
+            )
+    where = sorted((start, i) for i, one in enumerate(series) for start in starts_of(one))
+    starts = [start for start, _ in where]
+    for (start, i), (following, j) in pairwise(where):
+        if start == following:
+            raise DataError(
+                "a window is in two files",
+                file=series[j].path,
+                found=f"{start}, also in {series[i].path}",
+                next_step="remove one of the files from data.files",
+            )
+    assigned = assign_splits(starts, data.splits)
+    planned = [
+        Planned(start, split, i)
+        for (start, i), split in zip(where, assigned, strict=True)
+        if split is not None
+    ]
+    counts = Counter(window.split for window in planned)
+    for name in SPLITS:
+        if getattr(data.splits, name) and not counts[name]:
+            raise DataError(
+                "an empty split",
+                variable=f"data.splits.{name}",
+                found=f"no complete window in {', '.join(getattr(data.splits, name))}",
+                expected=f"periods within {starts[0]} to {starts[-1] + THREE_HOURS} UTC",
+            )
+    left_out = len(starts) - len(planned)
+    if left_out:
+        log.info("%d windows lie outside the periods or beside a border of two splits", left_out)
+    return planned
+
+
+def _write(
+    config: RainConfig, series: Sequence[RainSeries], plan_hash: str, track: Track
+) -> SampleStore:
+    """Write the store month by month and sum up its statistics."""
+    for one in series:
+        if one.pieces_per_window != 3:
+            raise DataError(
+                "training needs hourly rain",
+                file=one.path,
+                variable=one.variable,
+                found="3-hour totals",
+                expected="hourly or sub-hourly amounts",
+            )
+        for note in one.notes:
+            log.info("%s: %s", one.path.name, note)
+    grid = series[0].grid
+    planned = _plan(config.data, series)
+    writer = StoreWriter(config.data.store, plan_hash)
+    blocks: list[dict[str, Any]] = []
+    summaries: list[dict[str, Any]] = []
+    months = sorted({str(w.start.astype("datetime64[M]")) for w in planned})
+    first = 0
+    for month in months:
+        windows = [w for w in planned if str(w.start.astype("datetime64[M]")) == month]
+        name = f"rain_{month.replace('-', '')}"
+
+        def fill(
+            array: Rain, windows: list[Planned] = windows, month: str = month
+        ) -> dict[str, Any]:
+            parts = _Parts()
+            for i, window in enumerate(track(windows, f"preparing {month}")):
+                array[i] = _read(series, window)
+                parts.add(window, array[i], config)
+            return parts.to_json()
+
+        summaries.append(writer.block(name, (len(windows), len(RAIN), *grid.shape), fill))
+        blocks.append({"file": f"{name}.npy", "first": first, "count": len(windows)})
+        first += len(windows)
+    parts = reduce(add, map(_Parts.from_json, summaries))
+    meta = {
+        "kind": "rain",
+        "plan_hash": plan_hash,
+        "n_samples": len(planned),
+        "starts": [str(w.start) for w in planned],
+        "splits": [w.split for w in planned],
+        "grid": grid.to_json(),
+        "arrays": {"rain": {"channels": RAIN, "units": "mm", "blocks": blocks}},
+        "statistics": {
+            "period": "training windows only",
+            "mm": parts.moments.to_json() | {"std": parts.moments.std},
+            "log1p_mm": parts.log_moments.to_json() | {"std": parts.log_moments.std},
+            "quantile_levels": QUANTILES,
+            "quantiles_mm": quantiles(parts.tables["train"], QUANTILES),
+        },
+        "tables": {split: tally.to_json() for split, tally in parts.tables.items()},
+        "climatology": parts.climatology.to_json(),
+        "source": {
+            "files": [one.path.name for one in series],
+            "variable": series[0].variable,
+            "negatives_zeroed": sum(one.negatives_zeroed for one in series),
+        },
+        "config": config.model_dump(mode="json", include={"data", "loss"}),
+    }
+    store = writer.finish(plain(meta))
+    counts = Counter(w.split for w in planned)
+    log.info("store %s: %s", store.path, ", ".join(f"{counts[s]} {s}" for s in SPLITS if counts[s]))
+    return store
+
+
+def _read(series: Sequence[RainSeries], window: Planned) -> Rain:
+    """The stored array of a window; P or N may lie in a neighbouring file."""
+    rain = to_rain(read_window(series[window.series], window.start))
+    for index, end in ((0, window.start), (5, window.start + 2 * THREE_HOURS)):
+        if len(series) > 1 and np.isnan(rain[index]).all():
+            for one in series:
+                pieces = one.three_hours(end)
+                if pieces is not None:
+                    rain[index] = pieces.sum(axis=0, dtype=np.float64)
+                    break
+    return rain
+
+
+class _Parts:
+    """What is summed over windows: additive, so that months combine."""
+
+    def __init__(self) -> None:
+        self.moments = Moments.empty(len(RAIN))
+        self.log_moments = Moments.empty(len(RAIN))
+        self.climatology = Climatology.empty()
+        self.tables: dict[str, Tally] = {}
+
+    def add(self, window: Planned, rain: Rain, config: RainConfig) -> None:
+        """Count one window; statistics and climatology take training windows only."""
+        tally = window_tables(rain, config.loss)
+        self.tables[window.split] = self.tables.get(window.split, Tally()) + tally
+        if window.split == "train":
+            self.moments += Moments.of(rain)
+            self.log_moments += Moments.of(np.log1p(rain))
+            self.climatology += Climatology.of(window.start, rain[1:4], rain[4])
+
+    def __add__(self, other: "_Parts") -> "_Parts":
+        """Both months together."""
+        result = _Parts()
+        result.moments = self.moments + other.moments
+        result.log_moments = self.log_moments + other.log_moments
+        result.climatology = self.climatology + other.climatology
+        for split in {**self.tables, **other.tables}:
+            result.tables[split] = self.tables.get(split, Tally()) + other.tables.get(
+                split, Tally()
+            )
+        return result
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready form."""
+        return {
+            "moments": self.moments.to_json(),
+            "log_moments": self.log_moments.to_json(),
+            "climatology": self.climatology.to_json(),
+            "tables": {split: tally.to_json() for split, tally in self.tables.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "_Parts":
+        """The inverse of `to_json`."""
+        result = cls()
+        result.moments = Moments.from_json(data["moments"])
+        result.log_moments = Moments.from_json(data["log_moments"])
+        result.climatology = Climatology.from_json(data["climatology"])
+        result.tables = {k: Tally.from_json(v) for k, v in data["tables"].items()}
+        return result

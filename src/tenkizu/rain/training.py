@@ -1,0 +1,211 @@
+"""`train`: from a prepared store to a run folder with an exported, evaluated model."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from tenkizu.core.config import dump_config
+from tenkizu.core.errors import ConfigError, DataError
+from tenkizu.core.launch import Place, log_to, processes, run_processes, supervised
+from tenkizu.core.stats import Moments
+from tenkizu.core.store import SampleStore, write_text
+from tenkizu.core.verification import Tally
+from tenkizu.rain.config import RainConfig
+from tenkizu.rain.preparation import Track, prepare
+from tenkizu.rain.tables import check_units, equal_split_error
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    config: RainConfig, resume: bool = False, overwrite: bool = False, track: Track | None = None
+) -> Path:
+    """Train, export and evaluate the model of a configuration.
+
+    The store is prepared first if it is not there. With several GPUs (or ``train.devices``
+    processes on a CPU) the training runs in as many processes.
+
+    Args:
+        config: the run.
+        resume: go on from the last complete epoch, exactly as if never interrupted.
+        overwrite: start again in a run folder that holds another run.
+        track: shows progress of preparing and evaluating.
+
+    Returns:
+        The run folder, with ``model.safetensors``, ``model.json``, ``history.json``,
+        ``loss_curve.png`` and an evaluation folder for each split that is not trained on.
+
+    Raises:
+        ConfigError: the run folder holds another run.
+        DataError: the store cannot be made or the rain does not look like mm.
+        TrainingError: training could not go on.
+    """
+    place = Place.here()
+    if place.world > 1:
+        return _train_here(config, resume)
+    return supervised(config.run, lambda: _train(config, resume, overwrite, track))
+
+
+def _train(config: RainConfig, resume: bool, overwrite: bool, track: Track | None) -> Path:
+    """The work of `train` in the first process."""
+    folder = _run_folder(config, resume, overwrite)
+    log_to(folder, 0)
+    log.debug("command: %s", " ".join(sys.argv))
+    store = prepare(config, track=track)
+    tables = Tally.from_json(store.meta["tables"]["train"])
+    log.info("training rain: %s", check_units(tables, config.data.checks, str(store.path)))
+    count = processes(config.train)
+    if count > 1:
+        arguments = ["rain", "train", str(folder / "config.yaml")]
+        run_processes(count, arguments + (["--resume"] if resume else []))
+    else:
+        _train_here(config, resume)
+    _finish(config, folder, store, track)
+    return folder
+
+
+def _run_folder(config: RainConfig, resume: bool, overwrite: bool) -> Path:
+    """Make or reopen the run folder; its configuration is written once and must not change."""
+    folder = config.run.dir / config.run.name
+    written = folder / "config.yaml"
+    text = dump_config(config)
+    if (folder / "last.ckpt").exists() and not (resume or overwrite):
+        raise ConfigError(
+            "the run folder holds a run already",
+            file=folder,
+            next_step="go on with --resume, start again with --overwrite, or choose another "
+            "run.name",
+        )
+    if resume and not (folder / "last.ckpt").exists():
+        log.info("nothing to resume in %s: starting from the beginning", folder)
+    if resume and written.exists() and written.read_text(encoding="utf-8") != text:
+        old = written.read_text(encoding="utf-8").splitlines()
+        changed = [line.strip() for line in text.splitlines() if line not in old]
+        raise ConfigError(
+            "the configuration differs from the one this run began with",
+            file=written,
+            found="; ".join(changed) or "fewer keys",
+            next_step="resume with the run's own config.yaml, or choose another run.name",
+        )
+    if overwrite and not resume:
+        for name in ("last.ckpt", "best.ckpt", "model.json", "model.safetensors", "run.log"):
+            (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(written, text)
+    return folder
+
+
+def _train_here(config: RainConfig, resume: bool) -> Path:
+    """The training proper, in this process; one of several under a launcher."""
+    import pytorch_lightning as pl
+    import torch
+    from torch.utils.data import DataLoader
+
+    from tenkizu.core.sampling import EpochSampler, ShardSampler
+    from tenkizu.core.training import fit
+    from tenkizu.rain.dataset import RainDataset, input_channels
+    from tenkizu.rain.model import Disaggregator, export
+    from tenkizu.rain.module import MODES, RainModule
+    from tenkizu.rain.swin_unet import parameter_table
+
+    place = Place.here()
+    folder = config.run.dir / config.run.name
+    log_to(folder, place.rank)
+    store = SampleStore(config.data.store)
+    pl.seed_everything(config.train.seed, workers=False, verbose=False)
+    moments = Moments.from_json(store.meta["statistics"]["log1p_mm"])
+    scales = input_channels(config.data, moments)
+    net = Disaggregator(config.model, scales)
+    for part, count in parameter_table(net.network).items():
+        log.debug("parameters: %s %d", part, count)
+    log.info(
+        "%d parameters, input %s",
+        sum(p.numel() for p in net.parameters()),
+        ", ".join(net.channels),
+    )
+    tables = Tally.from_json(store.meta["tables"]["train"])
+    module = RainModule(net, config, equal_split_error(tables, config.loss.hourly_weights))
+    settings = config.train
+    training = RainDataset(store, "train", net.channels, config.data, settings.seed)
+    choosing = RainDataset(store, "validation", net.channels)
+    if not len(choosing):
+        raise DataError(
+            "no validation windows to choose the epoch by",
+            file=store.path,
+            next_step="name periods in data.splits.validation",
+        )
+    batch = settings.micro_batch or settings.batch_size
+    if len(training) < batch * place.world:
+        raise ConfigError(
+            "fewer training windows than one batch",
+            variable="train.batch_size",
+            found=f"{len(training)} windows for {place.world} x {batch}",
+            next_step="lower train.batch_size",
+        )
+    common: dict[str, Any] = {
+        "num_workers": settings.workers,
+        "persistent_workers": settings.workers > 0,
+        "pin_memory": torch.cuda.is_available(),
+    }
+    history = fit(
+        module,
+        DataLoader(
+            training,
+            batch,
+            sampler=EpochSampler(len(training), settings.seed, place.rank, place.world),
+            drop_last=True,
+            **common,
+        ),
+        DataLoader(
+            choosing, batch, sampler=ShardSampler(len(choosing), place.rank, place.world), **common
+        ),
+        settings,
+        folder,
+        MODES,
+        {"train_loss": ".3f", "val_loss": ".3f", "val_skill": ".3f", "val_rmse_1h": ".3f"},
+        resume=resume and (folder / "last.ckpt").exists(),
+    )
+    if place.rank == 0:
+        from tenkizu.core.grid import Grid
+
+        grid = Grid.from_json(store.meta["grid"])
+        best = history.best or {}
+        export(
+            folder,
+            net,
+            config.model,
+            {
+                "name": config.run.name,
+                "climatology": store.meta["climatology"],
+                "statistics": store.meta["statistics"],
+                "grid": {"kind": grid.kind, "shape": grid.shape, "describe": grid.describe()},
+                "spacing_km": grid.spacing_km,
+                "trained_on": store.meta["source"] | {"plan_hash": store.meta["plan_hash"]},
+                "chosen_by": {
+                    "quantity": settings.select,
+                    "on": "validation",
+                    "epoch": best.get("epoch"),
+                    "value": best.get(settings.select),
+                },
+                "config": config.model_dump(mode="json"),
+            },
+        )
+    return folder
+
+
+def _finish(config: RainConfig, folder: Path, store: SampleStore, track: Track | None) -> None:
+    """Curves and evaluation after training; a failing figure never loses scores."""
+    from tenkizu.core.store import read_json
+    from tenkizu.rain.evaluation import evaluate_store
+    from tenkizu.rain.plots import draw_loss_curve
+
+    try:
+        draw_loss_curve(
+            folder / "loss_curve.png", read_json(folder / "history.json", "a training history")
+        )
+    except Exception:
+        log.exception("the loss curve could not be drawn")
+    for split in ("validation", "test"):
+        if split in store.meta["splits"]:
+            evaluate_store(folder, store, split, folder / "evaluation" / split, config, track)
