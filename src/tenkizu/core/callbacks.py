@@ -46,7 +46,7 @@ class ExponentialAverage(WeightAveraging):
 
 
 class History(Callback):
-    """Keeps one record an epoch (counted from 1), inside the checkpoint and as files in the run folder.
+    """Keeps one record an epoch, counted from 1, in the checkpoint and in the run folder.
 
     ``metrics.jsonl`` has one line an epoch; ``history.json`` has a list per quantity and the best
     epoch. A resumed run rewrites both from its checkpoint, so epochs that were undone vanish.

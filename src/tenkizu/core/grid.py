@@ -57,9 +57,10 @@ class Grid:
         return float(np.deg2rad(dy) * km), float(np.deg2rad(dx) * km * np.cos(middle))
 
     def same_as(self, other: "Grid", tolerance: float = 1e-4) -> bool:
-        """Whether two grids have the same kind, shape and coordinates within ``tolerance``."""
+        """Whether two grids have the same kind, units, shape and, within ``tolerance``, axes."""
         return (
             self.kind == other.kind
+            and self.units == other.units
             and self.shape == other.shape
             and bool(np.allclose(self.y, other.y, rtol=0, atol=tolerance))
             and bool(np.allclose(self.x, other.x, rtol=0, atol=tolerance))

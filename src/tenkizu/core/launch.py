@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LIGHTNING_LOGGERS = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")
+
+_CHILD = "TENKIZU_CHILD"
+
 
 @dataclass(frozen=True)
 class Place:
@@ -31,11 +35,13 @@ class Place:
         rank: 0 to world - 1.
         world: number of processes.
         local_world: number of them on this machine.
+        child: whether `run_processes` started it, so that its parent looks after the run.
     """
 
     rank: int
     world: int
     local_world: int
+    child: bool = False
 
     @classmethod
     def here(cls) -> Self:
@@ -46,6 +52,7 @@ class Place:
             int(os.environ["RANK"]),
             int(os.environ["WORLD_SIZE"]),
             int(os.environ["LOCAL_WORLD_SIZE"]),
+            _CHILD in os.environ,
         )
 
 
@@ -78,7 +85,7 @@ def run_processes(count: int, arguments: list[str]) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*launcher, f"--nproc-per-node={count}", "-m", "tenkizu", *arguments]
     threads = max((os.cpu_count() or 1) // count, 1)
-    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ, _CHILD: "1"}
     with subprocess.Popen(command, env=environment) as launched:
         try:
             code = launched.wait()
@@ -100,13 +107,18 @@ def run_processes(count: int, arguments: list[str]) -> None:
 def log_to(folder: Path, rank: int) -> None:
     """Send the log to a file of the run folder, on rank 0 to the terminal too.
 
-    Rank 0 writes ``run.log``, the others ``run.rank1.log`` and so on; all append.
+    Rank 0 writes ``run.log``, the others ``run.rank1.log`` and so on; all append. The file of an
+    earlier run in the same process is let go.
     """
     folder.mkdir(parents=True, exist_ok=True)
     root = logging.getLogger("tenkizu")
-    for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
-        root.removeHandler(handler)
-        handler.close()
+    lightning = [logging.getLogger(name) for name in LIGHTNING_LOGGERS]
+    for logger in (root, *lightning):
+        for old in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
+            logger.removeHandler(old)
+            old.close()
+    if rank:
+        root.handlers = []
     name = "run.log" if rank == 0 else f"run.rank{rank}.log"
     handler = logging.FileHandler(folder / name, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -114,10 +126,9 @@ def log_to(folder: Path, rank: int) -> None:
     root.setLevel(logging.DEBUG)
     root.debug("process %d on %s, rank %d", os.getpid(), socket.gethostname(), rank)
     # Lightning announces hardware and tips at INFO, once per trainer; warnings still come through.
-    for other in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
-        logging.getLogger(other).setLevel(logging.WARNING)
-        if rank == 0 and handler not in logging.getLogger(other).handlers:
-            logging.getLogger(other).addHandler(handler)
+    for logger in lightning:
+        logger.setLevel(logging.WARNING)
+        logger.addHandler(handler)
 
 
 def log_to_terminal(verbose: bool) -> None:
@@ -191,7 +202,7 @@ def _call(command: str, folder: Path, status: str, message: str) -> None:
     }
     try:
         done = subprocess.run(command, shell=True, env=environment, timeout=300, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         log.warning("run.on_finish could not be run: %s", error)
         return
     if done.returncode:

@@ -32,7 +32,8 @@ class ChannelScale:
 class Normaliser(nn.Module):
     """Scales raw channels on the device and turns missing values into 0, the training mean.
 
-    A channel whose std is 0 (it never varied in training) becomes 0.
+    Missing is what is not finite, as in `tenkizu.core.stats.Moments`. A channel whose std is 0 (it
+    never varied in training) becomes 0.
 
     Args:
         scales: one entry a channel, in the order of the input.
@@ -55,6 +56,7 @@ class Normaliser(nn.Module):
         self.register_buffer("log", log)
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Scale raw input (B, C, H, W); the result has no NaN."""
+        """Scale raw input (B, C, H, W); the result is finite."""
         value = torch.where(self.log, torch.log1p(raw.clamp(min=-0.5)), raw)
-        return torch.nan_to_num((value - self.mean) * self.factor, nan=0.0)
+        scaled = (value - self.mean) * self.factor
+        return torch.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)

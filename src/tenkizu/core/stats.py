@@ -36,7 +36,7 @@ class Moments:
 
     @classmethod
     def of(cls, values: ArrayLike) -> Self:
-        """Moments of an array (C, ...); NaN counts as missing."""
+        """Moments of an array (C, ...); NaN and infinities count as missing."""
         array = np.asarray(values, np.float64)
         flat = array.reshape(len(array), -1)
         valid = np.isfinite(flat)

@@ -2,16 +2,19 @@
 
 A sample store is a directory of ``.npy`` files, samples contiguous along the first axis, and one
 ``store.json`` that describes them. It is built under the name ``NAME.part`` and renamed when the
-last byte is on disk, so a directory with the final name is always complete.
+last byte is on disk, so a directory with the final name is always complete. A store that is
+replaced is moved aside under a hidden name first and deleted last.
 """
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +23,7 @@ from tenkizu.core.errors import DataError
 
 STORE_FORMAT = "tenkizu-store"
 STORE_VERSION = 1
+MAKE_AGAIN = "run `prepare` again with --overwrite"
 
 
 def fsync(path: Path) -> None:
@@ -89,6 +93,8 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError("no such file", file=path, expected=what) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", file=path, expected=what) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(
             f"damaged: {error}",
@@ -126,7 +132,7 @@ class SampleStore:
                 file=self.path / "store.json",
                 found=found,
                 expected=(STORE_FORMAT, STORE_VERSION),
-                next_step="run `prepare` again",
+                next_step=MAKE_AGAIN,
             )
         self._maps: dict[Path, NDArray[np.float32]] = {}
         self._pid = os.getpid()
@@ -143,25 +149,35 @@ class SampleStore:
         """One sample of one array, as a view of the mapped file.
 
         Raises:
-            DataError: a file of the store is missing or cut short.
+            DataError: a file of the store is missing, damaged or not of this store.
         """
         for block in self.meta["arrays"][name]["blocks"]:
             offset = index - block["first"]
             if 0 <= offset < block["count"]:
-                view: NDArray[np.float32] = self._open(self.path / block["file"])[offset]
+                path = self.path / block["file"]
+                view: NDArray[np.float32] = self._open(path, block["count"])[offset]
                 return view
         raise IndexError(f"sample {index} of {len(self)}")
 
-    def _open(self, path: Path) -> NDArray[np.float32]:
+    def _open(self, path: Path, count: int) -> NDArray[np.float32]:
         if self._pid != os.getpid():
             self._maps, self._pid = {}, os.getpid()
         if path not in self._maps:
             try:
-                self._maps[path] = np.load(path, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
+                mapped = np.lib.format.open_memmap(path, "r")
+            except Exception as error:  # numpy meets a damaged header with many kinds of error
                 raise DataError(
-                    f"cannot be read: {error}", file=path, next_step="run `prepare` again"
+                    f"cannot be read: {error}", file=path, next_step=MAKE_AGAIN
                 ) from None
+            if mapped.dtype != np.float32 or mapped.shape[:1] != (count,):
+                raise DataError(
+                    "not the block that store.json describes",
+                    file=path,
+                    found=f"{mapped.dtype} {mapped.shape}",
+                    expected=f"float32, {count} samples",
+                    next_step=MAKE_AGAIN,
+                )
+            self._maps[path] = mapped
         return self._maps[path]
 
 
@@ -172,17 +188,23 @@ class StoreWriter:
         path: final directory.
         plan_hash: identifies configuration and inputs. Blocks left by an interrupted run with the
             same hash are kept; those of another plan are discarded.
+
+    Raises:
+        DataError: another process is building this store.
     """
 
     def __init__(self, path: str | Path, plan_hash: str) -> None:
         self.path = Path(path)
         self.part = self.path.with_name(self.path.name + ".part")
+        self._lock = _lock(self.path)
         plan = self.part / "plan.json"
         if self.part.exists() and not (
             plan.exists() and read_json(plan, "a plan").get("hash") == plan_hash
         ):
             shutil.rmtree(self.part)
         self.part.mkdir(parents=True, exist_ok=True)
+        for torn in self.part.glob(".*.part.*"):  # of a run that was killed inside `atomic`
+            torn.unlink()
         write_json(plan, {"hash": plan_hash})
 
     def block(
@@ -213,14 +235,39 @@ class StoreWriter:
         return dict(result)
 
     def finish(self, meta: dict[str, Any]) -> SampleStore:
-        """Write ``store.json`` and give the store its final name."""
+        """Write ``store.json`` and give the store its final name, replacing an older store."""
         write_json(
             self.part / "store.json", {"format": STORE_FORMAT, "version": STORE_VERSION, **meta}
         )
+        # Deleting takes time: were it done first, an interruption would leave half a store under
+        # the final name. Between the two renames there is none, and `prepare` only has to finish.
+        aside = self.path.with_name(f".{self.path.name}.replaced")
         if self.path.exists():
-            shutil.rmtree(self.path)
+            shutil.rmtree(aside, ignore_errors=True)
+            self.path.rename(aside)
         self.part.rename(self.path)
+        shutil.rmtree(aside, ignore_errors=True)
+        Path(self._lock.name).unlink(missing_ok=True)
+        self._lock.close()
         return SampleStore(self.path)
+
+
+def _lock(path: Path) -> TextIO:
+    """Claim a store for this process; closing the handle or dying, however, gives it back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = path.with_name(f".{path.name}.lock").open("w")
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Anything else means that the file system has no locks; go on without.
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            handle.close()
+            raise DataError(
+                "another process is making this store",
+                file=path,
+                next_step="wait until it has finished, then run this again",
+            ) from None
+    return handle
 
 
 def open_finished(path: str | Path, plan_hash: str, overwrite: bool) -> SampleStore | None:

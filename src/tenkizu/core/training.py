@@ -23,6 +23,17 @@ from tenkizu.core.run_config import TrainConfig
 
 log = logging.getLogger(__name__)
 
+QUIET = (
+    ".*does not have many workers.*",
+    ".*smaller than the logging interval.*",
+    ".*exists and is not empty.*",
+    ".*isinstance.treespec, LeafSpec.*",
+    ".*sync_dist=True.*",
+    ".*broadcast_buffers. is deprecated.*",
+)
+"""Remarks on what is meant: few workers on small data, a run folder that is reused, values that
+are reduced over ranks already, an argument that older torch versions know by no other name."""
+
 MAX_BAD_BATCHES = 3
 """Non-finite steps in a row that stop the run."""
 
@@ -87,9 +98,13 @@ class TrainingModule(pl.LightningModule):
             config |= {"interval": "epoch", "frequency": 10**9, "monitor": "val_loss"}
         return {"optimizer": optimizer, "lr_scheduler": config}
 
-    def on_train_epoch_start(self) -> None:
-        """Seed this rank's generator from seed and epoch, so that a resumed run draws the same."""
-        key = [self.train_config.seed, self.current_epoch, world()[0]]
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
+        """Seed dropout by what is trained, not by what came before: a resumed run draws the same.
+
+        Loaders draw from the same generator when they start, which a resumed run does at another
+        moment than an undisturbed one.
+        """
+        key = [self.train_config.seed, self.current_epoch, batch_idx, world()[0]]
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def on_train_epoch_end(self) -> None:
@@ -244,9 +259,8 @@ def fit(
         ModelCheckpoint(filename="best", monitor=train.select, mode=mode, **files),
         ModelCheckpoint(filename="last", **files),
     ]
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    for expected in QUIET:
+        warnings.filterwarnings("ignore", message=expected)
     trainer = pl.Trainer(
         accelerator="auto",
         devices=place.local_world,

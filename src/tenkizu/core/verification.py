@@ -17,6 +17,8 @@ Sums = NDArray[np.int64] | NDArray[np.float64]
 class Tally:
     """Named sums and counts that add with ``+``; maxima, kept apart, combine by the larger.
 
+    A maximum that is NaN stays NaN: it shows that something went wrong in one of the parts.
+
     Attributes:
         sums: arrays of any shape, int64 or float64.
         maxima: single numbers.
@@ -32,7 +34,7 @@ class Tally:
             sums[name] = sums[name] + value if name in sums else value
         maxima = dict(self.maxima)
         for name, number in other.maxima.items():
-            maxima[name] = max(number, maxima.get(name, -np.inf))
+            maxima[name] = float(np.maximum(number, maxima.get(name, -np.inf)))
         return type(self)(sums, maxima)
 
     def __getitem__(self, name: str) -> Sums:
@@ -46,7 +48,8 @@ class Tally:
                 name: {"dtype": value.dtype.name, "values": value.tolist()}
                 for name, value in self.sums.items()
             },
-            "maxima": {k: v if np.isfinite(v) else None for k, v in self.maxima.items()},
+            # JSON has no infinities and no NaN; `float` reads their names.
+            "maxima": {k: v if np.isfinite(v) else str(v) for k, v in self.maxima.items()},
         }
 
     @classmethod
@@ -57,7 +60,7 @@ class Tally:
                 name: np.asarray(item["values"], item["dtype"])
                 for name, item in data["sums"].items()
             },
-            {k: -np.inf if v is None else float(v) for k, v in data["maxima"].items()},
+            {k: float(v) for k, v in data["maxima"].items()},
         )
 
 

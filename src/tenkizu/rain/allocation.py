@@ -17,8 +17,12 @@ def allocation_logits_to_mm(logits: Tensor, sum_mm: Tensor, tau: float = 1.0) ->
 
     Returns:
         Hourly amounts (B, 3, H, W), mm, float32: non-negative, exactly 0 where S is 0, summing
-        to S within 1e-5 S, NaN where S is NaN.
+        to S within 1e-5 S, NaN where S is NaN (and no gradient flows there).
     """
     with torch.autocast(logits.device.type, enabled=False):
         shares = torch.softmax(logits.float() / tau, dim=1)
-        return shares * sum_mm.float()
+        total = sum_mm.float()
+        missing = torch.isnan(total)
+        # Multiplied in as NaN, a missing S would turn even a zero gradient into NaN, and one such
+        # cell would spoil every weight of the network.
+        return (shares * total.masked_fill(missing, 0.0)).masked_fill(missing, torch.nan)

@@ -87,7 +87,8 @@ def train(
     folder = run(settings, resume=resume, overwrite=overwrite, track=track)
     from tenkizu.core.launch import Place
 
-    if Place.here().rank:
+    place = Place.here()
+    if place.rank or place.child:
         return
     for split in ("validation", "test"):
         scores = folder / "evaluation" / split / "scores.json"

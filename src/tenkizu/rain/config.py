@@ -1,10 +1,18 @@
 """The configuration of a rain run: one YAML, checked before the first batch."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from tenkizu.core.config import Section
 from tenkizu.core.run_config import RunConfig, TrainConfig
@@ -16,8 +24,8 @@ SPLITS = ("train", "validation", "test")
 def parse_period(text: str) -> tuple[np.datetime64, np.datetime64]:
     """Read ``FIRST/LAST`` as the half-open UTC interval [start, end).
 
-    Dates are whole days, the last one included; with hours (``2018-05-10T06``) the interval ends
-    at that hour.
+    Dates are whole days (months, years: ``2018/2021``), the last one included; with hours
+    (``2018-05-10T06``) the interval ends at that hour.
 
     Raises:
         ValueError: the text is not a period or ends before it begins.
@@ -29,12 +37,24 @@ def parse_period(text: str) -> tuple[np.datetime64, np.datetime64]:
         start = end = np.datetime64("NaT")
     if not slash or np.isnat(start) or np.isnat(end):
         raise ValueError(f"'{text}' is not FIRST/LAST, such as 2023-11-11/2023-11-16")
-    if "T" not in last:
-        end = end.astype("datetime64[D]") + np.timedelta64(1, "D")
+    unit = np.datetime_data(end.dtype)[0]
+    if unit in ("Y", "M", "D"):
+        end = end + 1
     start, end = start.astype("datetime64[m]"), end.astype("datetime64[m]")
     if not start < end:
         raise ValueError(f"'{text}' ends before it begins")
     return start, end
+
+
+def _increasing(edges: list[float]) -> list[float]:
+    """Refuse edges of bins, or thresholds of events, that count nothing."""
+    if edges != sorted(set(edges)) or (edges and edges[0] <= 0):
+        # With ">=" a threshold of 0 is true everywhere and scores nothing.
+        raise ValueError("must be positive and increasing")
+    return edges
+
+
+Edges = Annotated[list[float], AfterValidator(_increasing)]
 
 
 class SplitsConfig(Section):
@@ -81,6 +101,8 @@ class ChecksConfig(Section):
 
 class DataConfig(Section):
     """Where the rain comes from, how it is split and what the network sees."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     source: Literal["hourly"] = Field(
         default="hourly", description="Kind of input: NetCDF files of gridded hourly rain."
@@ -141,8 +163,12 @@ class ModelConfig(Section):
     """The Swin U-Net; the defaults are the lean network, `V5` the reference one."""
 
     embed_dim: int = Field(default=64, ge=1, description="Channels of the first stage.")
-    depths: list[int] = Field(default=[2, 2, 6, 2], description="Blocks in each encoder stage.")
-    num_heads: list[int] = Field(default=[2, 4, 8, 16], description="Attention heads by stage.")
+    depths: list[PositiveInt] = Field(
+        default=[2, 2, 6, 2], min_length=2, description="Blocks in each encoder stage."
+    )
+    num_heads: list[PositiveInt] = Field(
+        default=[2, 4, 8, 16], description="Attention heads by stage."
+    )
     window_size: int = Field(default=5, ge=1, description="Side of an attention window, tokens.")
     patch_size: int = Field(default=4, ge=1, description="Side of a token, cells.")
     drop_path: float = Field(default=0.2, ge=0, lt=1, description="Largest stochastic depth rate.")
@@ -173,16 +199,18 @@ V5 = ModelConfig(
 class LossConfig(Section):
     """The weighted squared error and the bins it and the histograms use."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     weights: Literal["manual", "off"] = Field(
         default="manual", description="Weights by true hourly amount: the given ones, or none."
     )
-    manual_weights: list[float] = Field(
+    manual_weights: list[NonNegativeFloat] = Field(
         default=[1, 5, 20, 100, 250, 500, 1000], description="One weight per hourly bin."
     )
-    bins_1h: list[float] = Field(
+    bins_1h: Edges = Field(
         default=[1, 5, 10, 20, 30, 50], description="Edges of the hourly bins, mm."
     )
-    bins_sum: list[float] = Field(
+    bins_sum: Edges = Field(
         default=[2, 10, 20, 40, 60, 100], description="Edges of the 3-hour bins, mm."
     )
     mask_mm: float = Field(
@@ -208,20 +236,14 @@ class LossConfig(Section):
 class ScoresConfig(Section):
     """What the evaluation counts."""
 
-    thresholds_1h: list[float] = Field(
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    thresholds_1h: Edges = Field(
         default=[0.1, 1, 5, 10, 20, 30, 50], description="Hourly events: at least this many mm."
     )
-    categories_1h: list[float] = Field(
+    categories_1h: Edges = Field(
         default=[5, 10, 20, 30, 50], description="Inner edges of the hourly classes, mm."
     )
-
-    @field_validator("thresholds_1h", "categories_1h")
-    @classmethod
-    def _increasing(cls, value: list[float]) -> list[float]:
-        if value != sorted(set(value)) or (value and value[0] <= 0):
-            # With ">=" a threshold of 0 is true everywhere and scores nothing.
-            raise ValueError("must be positive and increasing")
-        return value
 
 
 class PlotsConfig(Section):

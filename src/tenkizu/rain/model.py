@@ -73,7 +73,7 @@ class Disaggregator(nn.Module):
             DataError: the network gave a value that is not finite.
         """
         device = self.normaliser.mean.device
-        total = torch.from_numpy(np.ascontiguousarray(rain[4:5]))[None].to(device)
+        total = torch.from_numpy(np.array(rain[4:5]))[None].to(device)
         if not bool((total > 0).any()):
             # A dry window is 0 whatever the shares; NaN cells stay NaN.
             return np.repeat(total[0].cpu().numpy(), 3, axis=0)

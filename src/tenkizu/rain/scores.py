@@ -33,9 +33,11 @@ def window_tally(
         categories: inner edges of hourly classes, mm.
 
     Returns:
-        Per method ``sse`` and ``sae`` (2 subsets x 3 hours; subset 0 all cells, 1 conditional),
-        ``table`` (hours x thresholds x [hits, misses, false alarms]), ``confusion`` (2 x K x K);
-        shared: ``cells`` (2), ``events`` and the largest relative error of the sum per method.
+        Per method ``sse.NAME`` and ``sae.NAME`` (2 subsets x 3 hours; subset 0 all cells, 1
+        conditional), ``levels.NAME`` (3 hours x T+1 x T+1 counts: number of thresholds reached,
+        truth along rows), ``classes.NAME`` (2 subsets x K x K counts, the hours pooled); shared:
+        ``windows`` and ``cells`` (2 subsets); maxima ``sum_error.NAME``, the largest error of the
+        sum of the hours relative to S.
     """
     valid = ~np.isnan(total) & ~np.isnan(truth).any(axis=0)
     amount = total[valid]

@@ -42,30 +42,26 @@ def train(
         TrainingError: training could not go on.
     """
     place = Place.here()
-    if place.world > 1:
-        return _train_here(config, resume)
-    return supervised(config.run, lambda: _train(config, resume, overwrite, track))
+
+    def work() -> Path:
+        folder = config.run.dir / config.run.name
+        if place.rank == 0:
+            _run_folder(config, resume, overwrite)
+            log_to(folder, 0)
+            log.debug("command: %s", " ".join(sys.argv))
+        if place.world == 1:
+            prepare(config, track=track)
+            count = processes(config.train)
+            if count > 1:
+                arguments = ["rain", "train", str(folder / "config.yaml")]
+                run_processes(count, arguments + (["--resume"] if resume else []))
+                return folder
+        return _train_here(config, resume, track)
+
+    return work() if place.rank or place.child else supervised(config.run, work)
 
 
-def _train(config: RainConfig, resume: bool, overwrite: bool, track: Track | None) -> Path:
-    """The work of `train` in the first process."""
-    folder = _run_folder(config, resume, overwrite)
-    log_to(folder, 0)
-    log.debug("command: %s", " ".join(sys.argv))
-    store = prepare(config, track=track)
-    tables = Tally.from_json(store.meta["tables"]["train"])
-    log.info("training rain: %s", check_units(tables, config.data.checks, str(store.path)))
-    count = processes(config.train)
-    if count > 1:
-        arguments = ["rain", "train", str(folder / "config.yaml")]
-        run_processes(count, arguments + (["--resume"] if resume else []))
-    else:
-        _train_here(config, resume)
-    _finish(config, folder, store, track)
-    return folder
-
-
-def _run_folder(config: RainConfig, resume: bool, overwrite: bool) -> Path:
+def _run_folder(config: RainConfig, resume: bool, overwrite: bool) -> None:
     """Make or reopen the run folder; its configuration is written once and must not change."""
     folder = config.run.dir / config.run.name
     written = folder / "config.yaml"
@@ -93,11 +89,13 @@ def _run_folder(config: RainConfig, resume: bool, overwrite: bool) -> Path:
             (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(written, text)
-    return folder
 
 
-def _train_here(config: RainConfig, resume: bool) -> Path:
-    """The training proper, in this process; one of several under a launcher."""
+def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
+    """The training proper, in this process; one of several under a launcher.
+
+    Rank 0 checks before, and exports and evaluates after.
+    """
     import pytorch_lightning as pl
     import torch
     from torch.utils.data import DataLoader
@@ -113,6 +111,9 @@ def _train_here(config: RainConfig, resume: bool) -> Path:
     folder = config.run.dir / config.run.name
     log_to(folder, place.rank)
     store = SampleStore(config.data.store)
+    tables = Tally.from_json(store.meta["tables"]["train"])
+    if place.rank == 0:
+        log.info("training rain: %s", check_units(tables, config.data.checks, str(store.path)))
     pl.seed_everything(config.train.seed, workers=False, verbose=False)
     moments = Moments.from_json(store.meta["statistics"]["log1p_mm"])
     scales = input_channels(config.data, moments)
@@ -124,7 +125,6 @@ def _train_here(config: RainConfig, resume: bool) -> Path:
         sum(p.numel() for p in net.parameters()),
         ", ".join(net.channels),
     )
-    tables = Tally.from_json(store.meta["tables"]["train"])
     module = RainModule(net, config, equal_split_error(tables, config.loss.hourly_weights))
     settings = config.train
     training = RainDataset(store, "train", net.channels, config.data, settings.seed)
@@ -191,6 +191,7 @@ def _train_here(config: RainConfig, resume: bool) -> Path:
                 "config": config.model_dump(mode="json"),
             },
         )
+        _finish(config, folder, store, track)
     return folder
 
 
