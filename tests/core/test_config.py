@@ -147,6 +147,11 @@ def test_an_unknown_key_is_refused_with_line_and_nearest_key(toy_file):
     )
 
 
+def test_an_override_may_be_a_sentence_or_a_shell_command(toy_file):
+    command = 'echo "$TENKIZU_STATUS: $TENKIZU_MESSAGE" > note'
+    assert load_config(Toy, toy_file(), [f"run.on_finish={command}"]).run.on_finish == command
+
+
 @pytest.mark.parametrize(
     ("override", "advice"),
     [

@@ -252,6 +252,9 @@ def _apply(override: str, data: dict[str, Any], origins: dict[_KeyPath, str]) ->
             "cannot be read", file=source, expected="key=value, such as train.epochs=3"
         )
     _, value = _parse(text, source, lines=False)
+    if isinstance(value, dict) and not text.lstrip().startswith("{"):
+        # A sentence or a shell command with a colon in it is text, not a mapping.
+        value = text
     section = data
     for depth, part in enumerate(path[:-1], start=1):
         if section.get(part) is None:

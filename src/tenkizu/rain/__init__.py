@@ -1,8 +1,9 @@
 """Hourly rain from 3-hour totals.
 
-The commands of `tenkizu rain` as plain functions: `prepare`, `train`, `evaluate`, `predict`. They
-are loaded on first use, so that importing this package is quick; their modules bear other names
-(preparation, training, ...), since a submodule of the same name would hide the function.
+The commands of `tenkizu rain` as plain functions: `prepare`, `train`, `evaluate`, `predict`,
+`report`, `video`. They are loaded on first use, so that importing this package is quick; their
+modules bear other names (preparation, training, ...), since a submodule of the same name would
+hide the function.
 """
 
 from importlib import import_module
@@ -10,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tenkizu.rain.evaluation import evaluate
+    from tenkizu.rain.film import video
     from tenkizu.rain.prediction import predict
     from tenkizu.rain.preparation import prepare
+    from tenkizu.rain.reporting import report
     from tenkizu.rain.training import train
 
-__all__ = ["evaluate", "predict", "prepare", "train"]
+__all__ = ["evaluate", "predict", "prepare", "report", "train", "video"]
 
 _MODULES = {
     "evaluate": "evaluation",
     "predict": "prediction",
     "prepare": "preparation",
+    "report": "reporting",
     "train": "training",
+    "video": "film",
 }
 
 

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+PRIOR_MM = 0.05
+"""Added to each hour's weight in the linear prior, mm: a trace of rain decides nothing."""
+
 
 def allocation_logits_to_mm(logits: Tensor, sum_mm: Tensor, tau: float = 1.0) -> Tensor:
     """Split 3-hour totals into hours: ``softmax(logits / tau) * S`` over the hour axis.
@@ -26,3 +29,24 @@ def allocation_logits_to_mm(logits: Tensor, sum_mm: Tensor, tau: float = 1.0) ->
         # Multiplied in as NaN, a missing S would turn even a zero gradient into NaN, and one such
         # cell would spoil every weight of the network.
         return (shares * total.masked_fill(missing, 0.0)).masked_fill(missing, torch.nan)
+
+
+def linear_log_shares(previous: Tensor, total: Tensor, following: Tensor) -> Tensor:
+    """Logits whose shares are those of linear interpolation, softened where there is little rain.
+
+    log of the weights (2S + P)/3, S, (2S + N)/3, each plus `PRIOR_MM`; a missing neighbour counts
+    as S, so that without P and N the shares are even.
+
+    Args:
+        previous: P, (B, H, W), mm, NaN where missing.
+        total: S, (B, H, W), mm, NaN where missing.
+        following: N, (B, H, W), mm, NaN where missing.
+
+    Returns:
+        Logits (B, 3, H, W), finite.
+    """
+    total = torch.nan_to_num(total, nan=0.0)
+    before = torch.where(torch.isnan(previous), total, previous)
+    after = torch.where(torch.isnan(following), total, following)
+    weights = torch.stack([(2 * total + before) / 3, total, (2 * total + after) / 3], dim=1)
+    return torch.log(weights + PRIOR_MM)

@@ -176,6 +176,11 @@ class ModelConfig(Section):
         default=True, description="Join two convolutions of the input to the final features."
     )
     tau: float = Field(default=1.0, gt=0, description="Fixed temperature of the softmax.")
+    prior: Literal["none", "linear"] = Field(
+        default="linear",
+        description="Shares the network starts from and corrects: even ones, or those of linear "
+        "interpolation between the totals before and after.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -192,6 +197,7 @@ V5 = ModelConfig(
     depths=[2, 2, 12, 2],
     num_heads=[4, 8, 16, 32],
     full_resolution_skip=False,
+    prior="none",
 )
 """The reference network, exactly (specification section 8.1)."""
 
@@ -244,6 +250,24 @@ class ScoresConfig(Section):
     categories_1h: Edges = Field(
         default=[5, 10, 20, 30, 50], description="Inner edges of the hourly classes, mm."
     )
+    wet_hour_mm: float = Field(
+        default=0.1, gt=0, description="An hour with at least this many mm is wet."
+    )
+    fss_thresholds: Edges = Field(
+        default=[1, 5, 10, 20, 30, 50], description="Events of the fractions skill score, mm."
+    )
+    fss_windows: list[PositiveInt] = Field(
+        default=[1, 3, 5, 9, 17, 33, 65],
+        description="Sides of its square windows, cells; an empty list leaves the score out.",
+    )
+
+    @field_validator("fss_windows")
+    @classmethod
+    def _centred(cls, sides: list[int]) -> list[int]:
+        if sides != sorted(set(sides)) or not all(side % 2 for side in sides):
+            # A window has a cell in its middle only if its side is odd.
+            raise ValueError("must be odd and increasing")
+        return sides
 
 
 class PlotsConfig(Section):

@@ -7,30 +7,46 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
-from tenkizu.core.store import SampleStore, write_json, write_text
+from tenkizu.core.store import SampleStore, atomic, write_json, write_text
 from tenkizu.core.verification import Tally
 from tenkizu.rain.baselines import Climatology, equal_split, linear_split
 from tenkizu.rain.config import PlotsConfig, RainConfig, ScoresConfig
+from tenkizu.rain.equal_split import EqualSplit
+from tenkizu.rain.fss import fss_scores, fss_tally
 from tenkizu.rain.hourly import SourceOptions, open_rain, read_window, window_starts
 from tenkizu.rain.preparation import Track, to_rain
+from tenkizu.rain.score_intervals import WindowSums, skill_intervals
+from tenkizu.rain.score_text import (
+    COLUMNS,
+    LABELS,
+    as_text,
+    equal_split_text,
+    label_of,
+    table_rows,
+)
 from tenkizu.rain.scores import summarise, window_tally
 from tenkizu.rain.tables import Rain
 
-log = logging.getLogger(__name__)
+__all__ = [
+    "COLUMNS",
+    "LABELS",
+    "SCALES",
+    "as_text",
+    "baseline_splits",
+    "evaluate",
+    "evaluate_store",
+    "table_rows",
+]
 
-METHODS = ("model", "equal", "linear", "climatological")
-"""The model and its baselines, in the order of tables."""
+log = logging.getLogger(__name__)
 
 SCALES: tuple[Literal["log", "linear"], ...] = ("log", "linear")
 
-LABELS = {
-    "model": "model",
-    "equal": "equal split S/3",
-    "linear": "linear interpolation",
-    "climatological": "climatological shares",
-}
+Land = NDArray[np.bool_]
 
 
 def baseline_splits(rain: Rain, start: np.datetime64, climatology: Climatology) -> dict[str, Rain]:
@@ -51,17 +67,20 @@ def evaluate(
     window_start: int = 0,
     cases: int | None = None,
     track: Track | None = None,
+    land: Land | None = None,
 ) -> dict[str, Any]:
     """Score a model on a file of hourly rain, beside the baselines.
 
     Args:
         model: a run folder, an exported model folder or a shipped model's name.
         data: NetCDF of hourly or sub-hourly rain.
-        output: folder for ``scores.json``, ``evaluation.txt`` and figures.
+        output: folder for ``scores.json``, ``evaluation.txt``, ``equal_split_detailed.txt``,
+            ``equal_split_maps.npz`` and figures.
         options: what the file does not say about itself.
         window_start: hour (UTC, modulo 3) at which windows begin.
         cases: number of heaviest windows to draw; by default as the model's run.
         track: shows progress.
+        land: (H, W), true on land, for scores by surface.
 
     Returns:
         The scores, as written to ``scores.json``.
@@ -92,6 +111,7 @@ def evaluate(
             scores,
             plots,
             {"data": series.path.name, "notes": [n for n in notes if n]},
+            land,
         )
     return result
 
@@ -103,6 +123,7 @@ def evaluate_store(
     output: Path,
     config: RainConfig,
     track: Track | None = None,
+    land: Land | None = None,
 ) -> dict[str, Any]:
     """Score a model on one split of a store; as `evaluate` otherwise."""
     from tenkizu.rain.dataset import RainDataset
@@ -119,12 +140,11 @@ def evaluate_store(
         config.scores,
         config.plots,
         {"data": f"{store.path.name}, {split}"},
+        land,
     )
 
 
 def _require_hours(pieces: int, path: Path) -> None:
-    from tenkizu.core.errors import DataError
-
     if pieces != 3:
         raise DataError(
             "evaluation needs the true hours",
@@ -143,24 +163,63 @@ def _evaluate(
     scores: ScoresConfig,
     plots: PlotsConfig,
     details: dict[str, Any],
+    land: Land | None = None,
 ) -> dict[str, Any]:
     """Sum over windows, write scores, then draw; a failing figure never loses scores."""
-    tally, heaviest = Tally(), _Heaviest(plots.cases)
+    if land is not None and land.shape != grid.shape:
+        raise DataError(
+            "the land mask is not on this grid",
+            variable="land",
+            found=land.shape,
+            expected=grid.shape,
+            next_step="crop or resample the mask to the grid of the rain",
+        )
     settings = (scores.thresholds_1h, scores.categories_1h)
+    neighbourhoods = (scores.fss_thresholds, scores.fss_windows)
+    tally, squares, heaviest = Tally(), WindowSums(), _Heaviest(plots.cases)
+    against_equal = EqualSplit(grid.shape, land)
+    names: list[str] = []
     for start, rain in windows:
         predicted = model.net.split(rain, start)
+        truth, total = rain[1:4], rain[4]
         methods = {"model": predicted} | baseline_splits(rain, start, model.climatology)
-        tally = tally + window_tally(methods, rain[1:4], rain[4], *settings)
+        names = list(methods)
+        own = window_tally(
+            methods,
+            truth,
+            total,
+            *settings,
+            start=start,
+            wet_hour_mm=scores.wet_hour_mm,
+            land=land,
+        )
+        tally = tally + own + fss_tally(methods, truth, total, *neighbourhoods)
+        errors = [own["cells"], *(own[f"sse.{m}"].sum(axis=1) for m in names)]
+        squares.add(start, np.stack(errors, axis=1).astype(np.float64))
+        against_equal.add(start, predicted, truth, total)
         heaviest.offer(start, rain, predicted)
+    if not names:
+        raise DataError(
+            "no window to score",
+            variable=str(details["data"]),
+            next_step="name a longer period, or bring a longer file",
+        )
     result = {
         "model": model.metadata.get("name"),
         "weights": model.weights_hash,
         **details,
         "grid": grid.describe(),
-        **summarise(tally, METHODS, *settings),
+        "wet_hour_mm": scores.wet_hour_mm,
+        **summarise(tally, names, *settings),
+        "fss": fss_scores(tally, names, *neighbourhoods, grid.spacing_km),
+        "intervals": skill_intervals(squares, names),
+        "equal_split": against_equal.summary(),
     }
     write_json(output / "scores.json", result)
     write_text(output / "evaluation.txt", as_text(result))
+    write_text(output / "equal_split_detailed.txt", equal_split_text(result))
+    with atomic(output / "equal_split_maps.npz") as part:
+        np.savez_compressed(part, **against_equal.maps(grid))
     try:
         _draw(result, heaviest, grid, output, plots)
     except Exception:
@@ -209,7 +268,7 @@ def _draw(
     from tenkizu.rain.plots import draw_hourly_comparison, draw_panels, panel_name
 
     skill = result["mse_skill_by_method"]["conditional"]
-    draw_hourly_comparison(output / "skill.png", [(LABELS[m], skill[m]) for m in METHODS])
+    draw_hourly_comparison(output / "skill.png", [(label_of(m), skill[m]) for m in skill])
     for start, truth, predicted in heaviest:
         for scale in SCALES:
             draw_panels(
@@ -221,59 +280,3 @@ def _draw(
                 scale=scale,
                 vmin_mm=plots.lognorm_vmin_mm,
             )
-
-
-def table_rows(result: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
-    """Method, 1 h RMSE and MAE over all cells, skill over all and conditional cells, as text."""
-
-    def text(value: float) -> str:
-        return "n/a" if value is None or np.isnan(value) else f"{value:.3f}"
-
-    return [
-        (
-            LABELS[m],
-            text(result["rmse_1h"][m]),
-            text(result["mae_1h"][m]),
-            text(result["mse_skill_by_method"]["all"][m]),
-            text(result["mse_skill_by_method"]["conditional"][m]),
-        )
-        for m in METHODS
-    ]
-
-
-COLUMNS = ("method", "RMSE 1 h, mm", "MAE 1 h, mm", "skill, all cells", "skill, S >= 0.1 mm")
-
-
-def as_text(result: dict[str, Any]) -> str:
-    """The scores as a plain-text report."""
-    rows = [COLUMNS, *table_rows(result)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    lines = [
-        f"Model {result['model']} ({result['weights']}) on {result['data']}",
-        f"{result['n_windows']} windows, {result['n_cells']} cells, "
-        f"{result['n_cells_conditional']} of them with S >= 0.1 mm; grid {result['grid']}",
-        "Skill is MSE skill against the equal split, 1 - SSE / SSE(S/3).",
-        f"Largest relative departure of the sum from S: {result['max_relative_sum_error']:.1e}",
-        "",
-    ]
-    lines += ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    lines += ["", "Hourly events, all hours together"]
-    head = ("threshold, mm", "method", "events", "POD", "success ratio", "CSI", "ETS", "bias")
-    lines.append("  ".join(h.rjust(13) for h in head))
-    for threshold in result["binary_hourly"]["model"]["pooled"]:
-        for method in METHODS:
-            s = result["binary_hourly"][method]["pooled"][threshold]
-            numbers = [
-                s[name]
-                for name in (
-                    "probability_of_detection",
-                    "success_ratio",
-                    "critical_success_index",
-                    "equitable_threat_score",
-                    "frequency_bias",
-                )
-            ]
-            cells = [threshold, method, str(s["hits"] + s["misses"])]
-            cells += ["n/a" if np.isnan(v) else f"{v:.3f}" for v in numbers]
-            lines.append("  ".join(c.rjust(13) for c in cells))
-    return "\n".join(line.rstrip() for line in lines) + "\n"

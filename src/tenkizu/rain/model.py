@@ -17,7 +17,7 @@ from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 from tenkizu.core.normaliser import ChannelScale, Normaliser
 from tenkizu.core.stats import Moments
-from tenkizu.rain.allocation import allocation_logits_to_mm
+from tenkizu.rain.allocation import allocation_logits_to_mm, linear_log_shares
 from tenkizu.rain.baselines import Climatology
 from tenkizu.rain.config import V5, ModelConfig, RainConfig
 from tenkizu.rain.dataset import assemble, input_channels
@@ -43,6 +43,10 @@ class Disaggregator(nn.Module):
         self.tau = model.tau
         self.normaliser = Normaliser(scales)
         self.network = _build(model, len(scales))
+        self.prior = model.prior
+        if self.prior == "linear":
+            # Training then starts at linear interpolation exactly.
+            nn.init.zeros_(self.network.head.weight)
 
     @property
     def channels(self) -> list[str]:
@@ -50,9 +54,15 @@ class Disaggregator(nn.Module):
         return [scale.name for scale in self.normaliser.scales]
 
     def logits(self, raw: Tensor) -> Tensor:
-        """Network output (B, 3, H, W) for raw input (B, C, H, W)."""
+        """Network output plus prior, (B, 3, H, W), for raw input (B, C, H, W)."""
         output: Tensor = self.network(self.normaliser(raw))
-        return output
+        if self.prior == "none":
+            return output
+        total = raw[:, self.channels.index("S")]
+        before, after = (
+            raw[:, self.channels.index(name)] if name in self.channels else total for name in "PN"
+        )
+        return output + linear_log_shares(before, total, after)
 
     def forward(self, raw: Tensor, sum_mm: Tensor) -> Tensor:
         """Hourly amounts (B, 3, H, W), mm, for raw input (B, C, H, W) and S (B, 1, H, W)."""
@@ -171,7 +181,7 @@ def describe_network(config: RainConfig) -> tuple[list[str], dict[str, int]]:
 
 
 def _build(network: ModelConfig, channels: int) -> SwinUNet:
-    return SwinUNet(in_channels=channels, **network.model_dump(exclude={"tau"}))
+    return SwinUNet(in_channels=channels, **network.model_dump(exclude={"tau", "prior"}))
 
 
 def export(folder: Path, net: Disaggregator, network: ModelConfig, details: dict[str, Any]) -> Path:

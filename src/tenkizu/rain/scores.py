@@ -1,101 +1,51 @@
 """Scores of hourly splits: sums per window that add, ratios last (specification section 12).
 
-Events are ``>=`` with thresholds cast to float32, bins are ``[a, b)``. "Conditional" means cells
-with S >= 0.1 mm. Masked cells leave every method's sums alike.
+`window_tally` counts one window, tallies add with ``+``, `summarise` divides.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenkizu.core.verification import Tally, binary_scores, class_scores, ratio, skill
+from tenkizu.core.verification import Sums, Tally, binary_scores, class_scores, ratio, skill
+from tenkizu.rain.baselines import SEASONS, SUM_BINS
+from tenkizu.rain.score_cells import CONDITIONAL_MM, Values, joint_edges
+from tenkizu.rain.score_tally import SURFACES, window_tally
 
-CONDITIONAL_MM = np.float32(0.1)
+__all__ = ["AMOUNTS", "HOURS", "SUBSETS", "hours_of_day", "summarise", "window_tally"]
+
 HOURS = ("FT+4", "FT+5", "FT+6")
+SUBSETS = ("all", "conditional")
+AMOUNTS = (*(f"{a:g}-{b:g}" for a, b in pairwise(SUM_BINS)), f">={SUM_BINS[-1]:g}")
+"""Labels of the S bins, mm."""
+
+_BITS = np.array([k.bit_count() for k in range(8)])
 
 
-def window_tally(
-    methods: Mapping[str, NDArray[np.float32]],
-    truth: NDArray[np.float32],
-    total: NDArray[np.float32],
-    thresholds: Sequence[float],
-    categories: Sequence[float],
-) -> Tally:
-    """Sums of one window for every method.
-
-    Args:
-        methods: predictions by name, each (3, H, W) mm; ``equal`` must be among them.
-        truth: observed hours (3, H, W), mm, NaN where missing.
-        total: S, (H, W), mm, NaN where missing.
-        thresholds: of hourly events, mm.
-        categories: inner edges of hourly classes, mm.
-
-    Returns:
-        Per method ``sse.NAME`` and ``sae.NAME`` (2 subsets x 3 hours; subset 0 all cells, 1
-        conditional), ``levels.NAME`` (3 hours x T+1 x T+1 counts: number of thresholds reached,
-        truth along rows), ``classes.NAME`` (2 subsets x K x K counts, the hours pooled); shared:
-        ``windows`` and ``cells`` (2 subsets); maxima ``sum_error.NAME``, the largest error of the
-        sum of the hours relative to S.
-    """
-    valid = ~np.isnan(total) & ~np.isnan(truth).any(axis=0)
-    amount = total[valid]
-    observed = truth[:, valid]
-    wet = amount >= CONDITIONAL_MM
-    limits = np.asarray(thresholds, np.float32)
-    edges = np.asarray(categories, np.float32)
-    classes = len(edges) + 1
-    observed_level = np.searchsorted(limits, observed, side="right")
-    observed_class = np.searchsorted(edges, observed, side="right")
-    result = Tally(
-        {"windows": np.array(1), "cells": np.array([amount.size, np.count_nonzero(wet)])}
-    )
-    for name, field in methods.items():
-        predicted = field[:, valid]
-        error = predicted.astype(np.float64) - observed
-        squared, absolute = error**2, np.abs(error)
-        result.sums[f"sse.{name}"] = np.stack([squared.sum(1), squared[:, wet].sum(1)])
-        result.sums[f"sae.{name}"] = np.stack([absolute.sum(1), absolute[:, wet].sum(1)])
-        # One joint histogram of threshold levels holds the 2 x 2 table of every threshold.
-        level = np.searchsorted(limits, predicted, side="right")
-        joint = _joint(observed_level, level, len(limits) + 1)
-        result.sums[f"levels.{name}"] = joint
-        kind = np.searchsorted(edges, predicted, side="right")
-        result.sums[f"classes.{name}"] = np.stack(
-            [
-                _joint(observed_class, kind, classes).sum(axis=0),
-                _joint(observed_class[:, wet], kind[:, wet], classes).sum(axis=0),
-            ]
-        )
-        rainy = amount > 0
-        if rainy.any():
-            parts = predicted[:, rainy].sum(axis=0, dtype=np.float64)
-            departure = np.abs(parts - amount[rainy]) / amount[rainy]
-            result.maxima[f"sum_error.{name}"] = float(departure.max())
-    return result
-
-
-def _joint(truth: NDArray[Any], predicted: NDArray[Any], n: int) -> NDArray[np.int64]:
-    """Joint counts per hour, (3, n, n), truth along rows."""
-    return np.stack(
-        [
-            np.bincount(t * n + p, minlength=n * n).reshape(n, n)
-            for t, p in zip(truth, predicted, strict=True)
-        ]
-    ).astype(np.int64)
-
-
-def _binary(joint: NDArray[np.int64], thresholds: Sequence[float]) -> dict[str, Any]:
-    """Categorical scores per threshold from joint level counts (n, n)."""
+def _binary(
+    joint: NDArray[np.int64], edges: Values, thresholds: Sequence[float]
+) -> dict[str, dict[str, Any]]:
+    """Categorical scores per threshold from joint level counts (L, L)."""
     result = {}
-    for i, threshold in enumerate(thresholds, start=1):
+    for threshold in thresholds:
+        i = int(np.searchsorted(edges, np.float32(threshold))) + 1
         result[f"{threshold:g}"] = binary_scores(
             hits=int(joint[i:, i:].sum()),
             misses=int(joint[i:, :i].sum()),
             false_alarms=int(joint[:i, i:].sum()),
             correct_negatives=int(joint[:i, :i].sum()),
         )
+    return result
+
+
+def _merged(joint: NDArray[Any], kinds: NDArray[Any]) -> NDArray[np.int64]:
+    """Counts (K, K) of classes that each hold several rows and columns of ``joint``."""
+    size = int(kinds.max()) + 1
+    result = np.zeros((size, size), np.int64)
+    np.add.at(result, (kinds[:, None], kinds[None, :]), joint)
     return result
 
 
@@ -112,50 +62,119 @@ def summarise(
 
     Returns:
         A nested JSON-ready dictionary. RMSE is sqrt(SSE / (3 cells)), MAE the sum of absolute
-        errors / (3 cells), skill 1 - SSE / SSE(S/3); undefined scores are NaN.
+        errors / (3 cells), skill 1 - SSE / SSE(S/3); skills by group are those of conditional
+        cells. Undefined scores are NaN.
     """
-    cells, rainy = (int(n) for n in tally["cells"])
-    subsets = (("all", 0, cells), ("conditional", 1, rainy))
+    cells, heavy = (int(n) for n in tally["cells"])
     scores: dict[str, Any] = {
         "n_windows": int(tally["windows"]),
         "n_cells": cells,
-        "n_cells_conditional": rainy,
+        "n_cells_conditional": heavy,
         "conditional_mm": float(CONDITIONAL_MM),
     }
-
-    def per_method(make: Any) -> dict[str, Any]:  # noqa: ANN401
-        return {name: make(name) for name in methods}
-
-    for label, subset, n in subsets:
-        suffix = "" if subset == 0 else "_conditional"
-        scores[f"rmse_1h{suffix}"] = per_method(
-            lambda m, s=subset, n=n: float(np.sqrt(ratio(tally[f"sse.{m}"][s].sum(), 3 * n)))
-        )
-        scores[f"mae_1h{suffix}"] = per_method(
-            lambda m, s=subset, n=n: float(ratio(tally[f"sae.{m}"][s].sum(), 3 * n))
-        )
-        scores[f"rmse_per_hour{suffix}"] = per_method(
-            lambda m, s=subset, n=n: dict(
-                zip(HOURS, np.sqrt(ratio(tally[f"sse.{m}"][s], n)).tolist(), strict=True)
-            )
-        )
-        by_method = per_method(
-            lambda m, s=subset: float(
-                skill(tally[f"sse.{m}"][s].sum(), tally["sse.equal"][s].sum())
-            )
-        )
-        scores.setdefault("mse_skill", {})[label] = by_method.get("model", float("nan"))
-        scores.setdefault("mse_skill_by_method", {})[label] = by_method
+    for subset, n in enumerate((cells, heavy)):
+        scores |= _errors(tally, methods, subset, n)
+    by_method = scores["mse_skill_by_method"] = {
+        label: {m: _skill(tally, m, subset) for m in methods}
+        for subset, label in enumerate(SUBSETS)
+    }
+    scores["mse_skill"] = {
+        label: by_method[label].get("model", float("nan")) for label in by_method
+    }
+    scores |= _by_group(tally, methods)
     scores["max_relative_sum_error"] = tally.maxima.get("sum_error.model", 0.0)
-    scores["binary_hourly"] = per_method(
-        lambda m: {
-            "pooled": _binary(tally[f"levels.{m}"].sum(axis=0), thresholds),
-            **{hour: _binary(tally[f"levels.{m}"][k], thresholds) for k, hour in enumerate(HOURS)},
+    if "sum_error.model" in tally.sums:
+        scores["mean_relative_sum_error"] = float(ratio(tally["sum_error.model"], tally["rainy"]))
+    edges = joint_edges(thresholds, categories)
+    scores["binary_hourly"] = {
+        m: {"pooled": _binary(tally[f"joint.{m}"][0].sum(axis=0), edges, thresholds)}
+        | {h: _binary(tally[f"joint.{m}"][0, k], edges, thresholds) for k, h in enumerate(HOURS)}
+        for m in methods
+    }
+    # The class of each joint level: an edge is reached exactly when its level is.
+    inner = np.asarray(categories, np.float32)
+    kinds = np.concatenate([[0], np.searchsorted(inner, edges, side="right")])
+
+    def per_subset(name: str, kinds: NDArray[Any]) -> dict[str, Any]:
+        return {
+            label: class_scores(_merged(_pooled(tally[name][subset]), kinds))
+            for subset, label in enumerate(SUBSETS)
         }
-    )
-    scores["categories_hourly"] = {"edges_mm": [0.0, *categories]} | per_method(
-        lambda m: {
-            label: class_scores(tally[f"classes.{m}"][subset]) for label, subset, _ in subsets
-        }
-    )
+
+    scores["categories_hourly"] = {"edges_mm": [0.0, *categories]} | {
+        m: per_subset(f"joint.{m}", kinds) for m in methods
+    }
+    scores["wet_hours"] = {m: per_subset(f"pattern.{m}", _BITS) for m in methods}
+    scores["wet_pattern"] = {m: class_scores(_counts(tally, f"pattern.{m}")[1]) for m in methods}
+    scores["peak_hour"] = {
+        m: {"ties_left_out": int(tally["peak_ties"])} | class_scores(_counts(tally, f"peak.{m}"))
+        for m in methods
+    }
     return scores
+
+
+def _counts(tally: Tally, name: str) -> NDArray[np.int64]:
+    return tally[name].astype(np.int64)
+
+
+def _pooled(counts: NDArray[Any]) -> NDArray[Any]:
+    """Counts (..., K, K) with the hours, if any, added together."""
+    pooled: NDArray[Any] = counts.sum(axis=0) if counts.ndim == 3 else counts
+    return pooled
+
+
+def _skill(tally: Tally, method: str, subset: int) -> float:
+    error, reference = (tally[f"sse.{m}"][subset].sum() for m in (method, "equal"))
+    return float(skill(error, reference))
+
+
+def _by_name(names: Iterable[str], values: NDArray[np.float64]) -> dict[str, float]:
+    return dict(zip(names, values.tolist(), strict=True))
+
+
+def _errors(tally: Tally, methods: Sequence[str], subset: int, n: int) -> dict[str, Any]:
+    """RMSE and MAE, pooled and per hour, and skill per hour, of one subset of ``n`` cells."""
+    suffix = "" if subset == 0 else "_conditional"
+    sse = {m: tally[f"sse.{m}"][subset] for m in methods}
+    sae = {m: tally[f"sae.{m}"][subset] for m in methods}
+    equal = tally["sse.equal"][subset]
+    pooled: dict[str, Any] = {
+        "rmse_1h": {m: float(np.sqrt(ratio(sse[m].sum(), 3 * n))) for m in methods},
+        "mae_1h": {m: float(ratio(sae[m].sum(), 3 * n)) for m in methods},
+        "rmse_per_hour": {m: _by_name(HOURS, np.sqrt(ratio(sse[m], n))) for m in methods},
+        "mae_per_hour": {m: _by_name(HOURS, ratio(sae[m], n)) for m in methods},
+        "mse_skill_per_hour": {m: _by_name(HOURS, skill(sse[m], equal)) for m in methods},
+    }
+    return {name + suffix: value for name, value in pooled.items()}
+
+
+def hours_of_day(windows: Sums) -> list[int]:
+    """UTC hours of t0 worth a line, given the number of windows at each of 24.
+
+    All eight hours at which windows of the same phase begin, also those where none did.
+    """
+    phases = {int(hour) % 3 for hour in np.flatnonzero(windows)}
+    return [hour for hour in range(24) if hour % 3 in phases]
+
+
+def _by_group(tally: Tally, methods: Sequence[str]) -> dict[str, Any]:
+    """Skill of conditional cells by S bin and, where they were summed, hour, season, surface."""
+    members: dict[str, tuple[str, dict[str, int]]] = {
+        "skill_by_amount": ("amount", {label: i for i, label in enumerate(AMOUNTS)})
+    }
+    if "windows_by.hour" in tally.sums:
+        hours = hours_of_day(tally["windows_by.hour"])
+        members["skill_by_hour_of_day"] = ("hour", {f"{hour:02d}": hour for hour in hours})
+        members["skill_by_season"] = ("season", {label: i for i, label in enumerate(SEASONS)})
+    if "cells_by.surface" in tally.sums:
+        members["skill_by_surface"] = ("surface", {label: i for i, label in enumerate(SURFACES)})
+
+    def of(method: str, group: str, place: int) -> dict[str, Any]:
+        error, reference = (tally[f"sse_by.{group}.{m}"][place] for m in (method, "equal"))
+        cells = int(tally[f"cells_by.{group}"][place])
+        return {"skill": float(skill(error, reference)), "cells": cells}
+
+    return {
+        name: {m: {label: of(m, group, i) for label, i in places.items()} for m in methods}
+        for name, (group, places) in members.items()
+    }

@@ -1,0 +1,311 @@
+"""`video`: the panels of all windows as a film, H.264 where there is an ffmpeg, else GIF."""
+
+import importlib
+import logging
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import GifImagePlugin, Image
+
+from tenkizu.core import charts
+from tenkizu.core.errors import ConfigError, DataError
+from tenkizu.core.grid import Grid
+from tenkizu.core.store import SampleStore, atomic
+from tenkizu.rain.config import PlotsConfig
+from tenkizu.rain.hourly import SourceOptions, open_rain, read_window, window_starts
+from tenkizu.rain.plots import draw_panels, rain_limits
+from tenkizu.rain.preparation import Track, to_rain
+from tenkizu.rain.tables import Rain
+
+if TYPE_CHECKING:
+    from tenkizu.rain.model import RainModel
+
+log = logging.getLogger(__name__)
+
+FRAMES_PER_SECOND = 2
+
+GIF_SENTENCE = (
+    "no ffmpeg with H.264 was found, so the film is a GIF; for mp4 install ffmpeg, "
+    "or: python -m pip install imageio-ffmpeg"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Windows:
+    """What is filmed: windows in the order of time, read one by one.
+
+    Attributes:
+        starts: of the windows, UTC.
+        read: rain (6, H, W) of the window of an index.
+        grid: of the rain.
+        hours: whether the true hours are known.
+        name: for the title.
+    """
+
+    starts: list[np.datetime64]
+    read: Callable[[int], Rain]
+    grid: Grid
+    hours: bool
+    name: str
+
+
+def video(
+    model: str | Path,
+    data: str | Path | None,
+    output: str | Path,
+    options: SourceOptions | None = None,
+    window_start: int = 0,
+    split: str = "test",
+    vmax_mm: float | None = None,
+    track: Track | None = None,
+) -> Path:
+    """Draw prediction above truth for every window, in the order of time, as a film.
+
+    All frames share one logarithmic colour scale. Windows are read, predicted and drawn one after
+    another, so that memory does not grow with the film.
+
+    Args:
+        model: a run folder, an exported model folder or a shipped model's name.
+        data: NetCDF of rain; 3-hour totals give a film of the prediction alone. None takes
+            windows of the store that the model was trained from.
+        output: ``.mp4`` or ``.gif`` file to write.
+        options: what the file does not say about itself.
+        window_start: hour (UTC, modulo 3) at which windows begin.
+        split: part of the store to take when there is no file.
+        vmax_mm: upper end of the colours; by default the largest upper limit that a window would
+            take by itself, which is found by reading the rain once before, rounded up to 1, 2 or 5
+            times a power of ten.
+        track: shows progress.
+
+    Returns:
+        The file written: 2 frames a second, H.264 in yuv420p at even size. Where neither an ffmpeg
+        on the PATH nor the package imageio-ffmpeg can encode H.264, it is a GIF of the same name.
+
+    Raises:
+        ConfigError: the output has another suffix, or the limit is too low.
+        DataError: the model, the file or the store cannot be used, or ffmpeg failed.
+    """
+    from tenkizu.rain.model import RainModel
+
+    output = Path(output)
+    if output.suffix.lower() not in (".mp4", ".gif"):
+        raise ConfigError(
+            "not the name of a film",
+            file=output,
+            found=f"suffix '{output.suffix}'",
+            expected=".mp4 or .gif",
+        )
+    encoder = find_encoder() if output.suffix.lower() == ".mp4" else None
+    if encoder is None and output.suffix.lower() == ".mp4":
+        output = output.with_suffix(".gif")
+        log.warning("%s: %s", output.name, GIF_SENTENCE)
+    loaded = RainModel.load(model)
+    follow = track or (lambda items, _: items)
+    vmin_mm = PlotsConfig(**loaded.metadata["config"]["plots"]).lognorm_vmin_mm
+    with ExitStack() as stack:
+        if data is None:
+            windows = _from_store(loaded, split)
+        else:
+            windows = _from_file(loaded, Path(data), options, window_start, stack)
+        everything = range(len(windows.starts))
+        if vmax_mm is None:
+            limits = (
+                rain_limits(list(windows.read(i)[1:5]), scale="log", vmin_mm=vmin_mm)[1]
+                for i in follow(everything, "reading")
+            )
+            vmax_mm = _round_up(max(limits))
+        indices = follow(everything, "drawing film")
+        pictures = stack.enter_context(
+            closing(_pictures(loaded, windows, indices, vmin_mm, float(vmax_mm)))
+        )
+        with atomic(output) as part:
+            if encoder:
+                write_mp4(part, pictures, encoder)
+            else:
+                write_gif(part, pictures)
+    return output
+
+
+def find_encoder() -> str | None:
+    """An ffmpeg that can encode H.264: on the PATH, then from imageio-ffmpeg; None if neither."""
+    candidates = [shutil.which("ffmpeg")]
+    try:
+        candidates.append(importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe())
+    except (ImportError, RuntimeError):
+        log.debug("imageio-ffmpeg is not there")
+    for executable in filter(None, candidates):
+        # Some distributions ship an ffmpeg without this encoder.
+        command = [executable, "-hide_banner", "-h", "encoder=libx264"]
+        try:
+            shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            log.debug("%s does not run: %s", executable, error)
+            continue
+        if "Encoder libx264" in shown.stdout:
+            return executable
+    return None
+
+
+def write_mp4(path: Path, pictures: Iterable[bytes], encoder: str) -> None:
+    """Send PNG pictures of one size to ffmpeg, as they come.
+
+    Raises:
+        DataError: ffmpeg failed; its last words are in the message.
+    """
+    command = [encoder, "-hide_banner", "-loglevel", "error", "-y"]
+    command += ["-f", "image2pipe", "-c:v", "png", "-framerate", str(FRAMES_PER_SECOND), "-i", "-"]
+    command += ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20"]
+    # A key frame every five seconds, so that players can jump; the index first, so that it streams.
+    command += ["-g", str(5 * FRAMES_PER_SECOND), "-movflags", "+faststart"]
+    # H.264 with halved colour planes accepts no odd sides.
+    command += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white", "-f", "mp4", str(path)]
+    # A file takes what ffmpeg says: a pipe that nobody reads could fill and stall it.
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        try:
+            _feed(process, pictures)
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if code:
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip().splitlines()
+            raise DataError(
+                "ffmpeg could not write the film: " + (said[-1] if said else f"exit code {code}"),
+                file=path,
+                next_step="see that the disk has room, or ask for a .gif",
+            )
+
+
+def _feed(process: subprocess.Popen[bytes], pictures: Iterable[bytes]) -> None:
+    """Write all pictures to a process; stop when it has gone, whose exit code tells why."""
+    if process.stdin is None:
+        return
+    try:
+        with process.stdin as pipe:
+            for picture in pictures:
+                pipe.write(picture)
+    except BrokenPipeError:
+        log.debug("ffmpeg ended before the film did")
+
+
+def write_gif(path: Path, pictures: Iterable[bytes]) -> None:
+    """Write PNG pictures of one size as an endless GIF, each as it comes.
+
+    Pillow's own writer would hold all frames in memory. The frames share one palette: the colours
+    of rain and the greys of text and coast.
+    """
+    shades = charts.rain_colormap()(np.linspace(0.0, 1.0, 236))[:, :3]
+    extremes = [charts.rain_colormap()(2.0)[:3], charts.rain_colormap()(np.nan)[:3]]
+    # Few, for Pillow looks colours up in cells of 8 units: near-white must not stand for white.
+    greys = np.repeat(np.linspace(0.0, 1.0, 18)[:, None], 3, axis=1)
+    colours = np.round(np.concatenate([shades, extremes, greys]) * 255).astype(np.uint8).tobytes()
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(colours)
+    with path.open("wb") as file:
+        for i, picture in enumerate(pictures):
+            image = Image.open(BytesIO(picture)).convert("RGB")
+            if not i:
+                # Signature and size; a palette of 2^(7 + 1) colours; then "repeat for ever".
+                file.write(b"GIF89a" + struct.pack("<HHBBB", *image.size, 0xF7, 0, 0) + colours)
+                file.write(b"!\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00")
+            frame = image.quantize(palette=palette, dither=Image.Dither.NONE)
+            for block in GifImagePlugin.getdata(frame, duration=1000 / FRAMES_PER_SECOND):
+                file.write(block)
+        file.write(b";")
+
+
+def _from_store(model: "RainModel", split: str) -> _Windows:
+    """One split of the store that a model was trained from."""
+    from tenkizu.rain.dataset import RainDataset
+
+    path = Path(model.metadata["config"]["data"]["store"])
+    if not path.is_dir():
+        raise DataError(
+            "the store that this model was trained from is not here",
+            file=path,
+            next_step="name a NetCDF file: tenkizu rain video MODEL DATA.nc -o film.mp4",
+        )
+    store = SampleStore(path)
+    dataset = RainDataset(store, split, ())
+    if not dataset.indices:
+        raise DataError(
+            f"no {split} windows",
+            file=store.path,
+            found=", ".join(sorted(set(store.meta["splits"]))),
+            next_step="choose another --split, or name a NetCDF file",
+        )
+    order = np.argsort(dataset.starts, kind="stable")
+    return _Windows(
+        list(dataset.starts[order]),
+        lambda i: dataset.window(int(order[i]))[1],
+        Grid.from_json(store.meta["grid"]),
+        True,
+        f"{store.path.name}, {split}",
+    )
+
+
+def _from_file(
+    model: "RainModel",
+    path: Path,
+    options: SourceOptions | None,
+    window_start: int,
+    stack: ExitStack,
+) -> _Windows:
+    """All windows of a NetCDF file, which is closed with the stack."""
+    series = stack.enter_context(open_rain(path, options))
+    for note in filter(None, [*series.notes, model.check_grid(series.grid)]):
+        log.warning("%s: %s", series.path.name, note)
+    starts = window_starts(series, window_start)
+    return _Windows(
+        starts,
+        lambda i: to_rain(read_window(series, starts[i])),
+        series.grid,
+        series.pieces_per_window == 3,
+        series.path.name,
+    )
+
+
+def _pictures(
+    model: "RainModel",
+    windows: _Windows,
+    indices: Iterable[int],
+    vmin_mm: float,
+    vmax_mm: float,
+) -> Generator[bytes]:
+    """PNG pictures of the windows, all of one size."""
+    with tempfile.TemporaryDirectory() as folder:
+        for i in indices:
+            rain, start = windows.read(i), windows.starts[i]
+            path = draw_panels(
+                Path(folder) / "frame.png",
+                windows.grid,
+                start,
+                model.net.split(rain, start),
+                rain[1:4] if windows.hours else None,
+                scale="log",
+                vmin_mm=vmin_mm,
+                vmax_mm=vmax_mm,
+                subtitle=f"{model.metadata.get('name')} on {windows.name}",
+            )
+            yield path.read_bytes()
+
+
+def _round_up(value: float) -> float:
+    """The next 1, 2 or 5 times a power of ten."""
+    decade = 10.0 ** np.floor(np.log10(value))
+    steps = decade * np.array([1.0, 2.0, 5.0, 10.0])
+    return float(f"{steps[steps >= value * (1 - 1e-9)][0]:g}")
