@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tenkizu.rain.allocation import allocation_logits_to_mm
+from tenkizu.rain.allocation import (
+    allocation_logits_to_mm,
+    direct_to_mm,
+    learned_temperature,
+    raw_temperature,
+    rescale_to_total,
+)
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -115,3 +121,77 @@ def test_the_gradient_is_that_of_the_softmax():
     p = torch.softmax(logits.detach(), 1)
     by_hand = total * p * (upstream - (upstream * p).sum(1, keepdim=True))
     torch.testing.assert_close(logits.grad, by_hand)
+
+
+# ---------------------------------------------------------------------------- temperature
+
+
+@pytest.mark.parametrize("tau", [0.0501, 0.3, 1.0, 4.0, 100.0])
+def test_a_learned_temperature_starts_where_it_is_told(tau):
+    raw = torch.tensor(raw_temperature(tau))
+    assert learned_temperature(raw).item() == pytest.approx(tau, rel=1e-6)
+
+
+def test_a_learned_temperature_never_falls_below_its_limit():
+    raw = torch.tensor([-1e4, -10.0, 0.0], requires_grad=True)
+    tau = learned_temperature(raw)
+    assert tau.tolist() == pytest.approx([0.05, 0.05 + np.log1p(np.exp(-10)), 0.05 + np.log(2)])
+    tau.sum().backward()
+    assert torch.isfinite(raw.grad).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_map_of_temperatures_conserves_and_acts_cell_by_cell(dtype):
+    torch.manual_seed(8)
+    logits, total = torch.randn(2, 3, 4, 5).to(dtype), torch.rand(2, 1, 4, 5) * 50
+    tau = learned_temperature(3 * torch.randn(2, 1, 4, 5))
+    mm = split(logits, total, tau=tau)
+    torch.testing.assert_close(mm.sum(1, keepdim=True), total, rtol=1e-5, atol=0)
+    for row, column in ((0, 0), (3, 2)):
+        cell = split(logits, total, tau=tau[1, 0, row, column].item())
+        torch.testing.assert_close(mm[1, :, row, column], cell[1, :, row, column])
+
+
+def test_the_gradient_reaches_the_temperature():
+    logits = torch.tensor([1.0, 0.0, 0.0]).reshape(1, 3, 1, 1)
+    raw = torch.zeros((), requires_grad=True)
+    split(logits, torch.ones(1, 1, 1, 1), tau=learned_temperature(raw))[0, 0].sum().backward()
+    # A higher temperature takes from the largest share.
+    assert raw.grad.item() < 0
+
+
+# ---------------------------------------------------------------------------- direct head
+
+
+def test_direct_amounts_are_what_is_above_zero():
+    output = torch.tensor([-1.0, 0.0, 2.5], dtype=torch.bfloat16)
+    amounts = direct_to_mm(output)
+    assert amounts.dtype == torch.float32
+    assert amounts.tolist() == [0.0, 0.0, 2.5]
+
+
+def test_rescaled_hours_keep_their_ratios_and_the_total():
+    predicted = torch.tensor([[1.0, 0.0, 2.0], [1.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
+    total = torch.tensor([8.0, 6.0, 0.0])
+    hours = rescale_to_total(predicted.reshape(1, 3, 1, 3), total.reshape(1, 1, 1, 3))
+    # 1 : 1 : 2 of 8 mm; nothing predicted of 6 mm, so even; nothing to share.
+    assert hours.reshape(3, 3).T.tolist() == [[2, 2, 4], [2, 2, 2], [0, 0, 0]]
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    predicted=arrays(np.float32, (1, 3, 2, 3), elements=st.floats(0, 1e5, width=32)),
+    total=arrays(np.float32, (1, 1, 2, 3), elements=amount),
+)
+def test_rescaling_conserves_any_prediction(predicted, total):
+    hours = rescale_to_total(torch.from_numpy(predicted), torch.from_numpy(total)).numpy()
+    assert (hours >= 0).all()
+    departure = np.abs(hours.sum(axis=1, dtype=np.float64) - total[:, 0])
+    assert (departure <= 1e-5 * total[:, 0]).all()
+
+
+def test_rescaling_leaves_a_missing_total_missing():
+    total = torch.tensor([torch.nan, 3.0]).reshape(1, 1, 1, 2)
+    hours = rescale_to_total(torch.ones(1, 3, 1, 2), total)
+    assert torch.isnan(hours[..., 0]).all()
+    assert (hours[..., 1] == 1).all()

@@ -85,10 +85,17 @@ def test_channels_come_in_a_fixed_order_with_their_scaling(tiny_config, tiny_sto
         (["s", "n"], False, ["S", "N", "N_present"]),
         (["n", "p", "s"], False, ["S", "P", "P_present", "N", "N_present"]),
         (["s"], True, [*NAMES[:4], "S"]),
+        (["gradient", "box15", "s", "box5"], False, ["S", "S_box5", "S_box15", "S_dx", "S_dy"]),
+        (
+            ["static", "position", "p", "s"],
+            False,
+            ["S", "P", "P_present", "latitude", "longitude", "orography", "land"],
+        ),
     ],
 )
 def test_context_and_time_features_choose_the_channels(tiny_config, context, time, expected):
     entries = tiny_config.data.model_dump() | {"context": context, "time_features": time}
+    entries["static_file"] = "orography.nc" if "static" in context else None
     channels = input_channels(DataConfig(**entries), Moments.empty(len(RAIN)))
     assert [c.name for c in channels] == expected
 

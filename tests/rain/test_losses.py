@@ -4,11 +4,20 @@ import numpy as np
 import pytest
 import torch
 
+from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.verification import Tally
 from tenkizu.rain.allocation import allocation_logits_to_mm
 from tenkizu.rain.config import LossConfig
-from tenkizu.rain.losses import bin_weights, masked_wmse, scored_cells
+from tenkizu.rain.losses import (
+    bin_weights,
+    divide,
+    focal_boost,
+    scored_cells,
+    share_divergence_sums,
+    wmse_sums,
+)
 from tenkizu.rain.tables import equal_split_error, window_tables
+from tenkizu.rain.weights import inverse_frequency, loss_weights, power
 
 MANUAL = LossConfig()
 PLAIN = LossConfig(weights="off")
@@ -32,6 +41,10 @@ def batch(rain):
     total = torch.from_numpy(rain[:, 4:5].copy())
     valid = ~torch.isnan(torch.from_numpy(rain[:, 1:5])).any(1, keepdim=True)
     return target, total, valid
+
+
+def masked_wmse(predicted, target, cells, weight=None, d0=None, reduce_sum=None):
+    return divide(wmse_sums(predicted, target, cells, weight, d0), reduce_sum)
 
 
 def loss_of(predicted, rain, loss, d0, reduce_sum=None):
@@ -62,6 +75,99 @@ def test_the_weight_is_that_of_the_truth_and_not_of_the_prediction():
 
     assert loss(light, heavy) == 3 * 1000 * 3600
     assert loss(heavy, light) == 3 * 1 * 3600
+
+
+# ---------------------------------------------------------------------------- computed weights
+
+# Published counts of the MSM, 2018-2023, and the weights published with them.
+HOURS = [11_617_353_737, 419_108_337, 57_722_776, 17_371_480, 2_505_170, 1_011_650, 280_450]
+TOTALS = [3_802_669_186, 190_532_508, 32_200_570, 10_603_498, 1_706_796, 605_853, 132_789]
+
+
+def msm_tables(hours=HOURS, totals=TOTALS):
+    return Tally({"hourly": np.array(hours), "totals": np.array(totals)})
+
+
+def test_inverse_frequency_gives_the_published_weights():
+    raw = inverse_frequency(np.array(HOURS, np.float64))
+    assert raw == pytest.approx([1, 27.7, 201, 668, 4615, 11348, 39709], rel=2e-3)
+    weights = loss_weights(LossConfig(weights="inverse_frequency"), msm_tables(), totals=True)
+    assert weights.hourly == pytest.approx([1, 27.7, 100, 100, 100, 100, 100], rel=2e-3)
+    # 190,532,508 of 4,038,451,200 totals are a share of 0.04718, the smallest one 0.94162.
+    assert weights.total[:2] == pytest.approx([1, 0.94162 / 0.04718], rel=1e-3)
+
+
+def test_power_gives_the_published_weights():
+    weights = loss_weights(LossConfig(weights="power"), msm_tables(), totals=True)
+    assert weights.hourly == pytest.approx([1, 5.3, 14.2, 25.9, 68, 107, 204], rel=1e-2)
+    assert weights.total == pytest.approx([1, 4.5, 10.9, 18.9, 47, 79, 169], rel=1e-2)
+    steep = loss_weights(LossConfig(weights="power", alpha=1.0), msm_tables(), totals=False)
+    assert steep.hourly[1] == pytest.approx(HOURS[0] / HOURS[1])
+    assert steep.hourly[-1] == 1000
+    assert steep.total is None
+    assert power(np.array([4.0, 1.0]), 0.5).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("rule", ["inverse_frequency", "power"])
+def test_an_empty_bin_has_no_computed_weight(rule):
+    loss = LossConfig(weights=rule)
+    with pytest.raises(DataError, match=r"bins_1h.*no value in 30-50 mm, 50-inf mm"):
+        loss_weights(loss, msm_tables(hours=[*HOURS[:5], 0, 0]), totals=False)
+    empty_total = msm_tables(totals=[*TOTALS[:6], 0])
+    assert loss_weights(loss, empty_total, totals=False).computed
+    with pytest.raises(DataError, match=r"bins_sum.*100-inf mm"):
+        loss_weights(loss, empty_total, totals=True)
+
+
+def test_given_weights_need_no_tables():
+    weights = loss_weights(MANUAL, Tally(), totals=True)
+    assert weights.hourly == weights.total == [1, 5, 20, 100, 250, 500, 1000]
+    assert not weights.computed
+    assert loss_weights(PLAIN, Tally(), totals=True).total == [1.0] * 7
+    with pytest.raises(ConfigError, match="manual_weights_sum"):
+        loss_weights(LossConfig(bins_sum=[2, 10]), Tally(), totals=True)
+
+
+# ---------------------------------------------------------------------------- further terms
+
+
+def test_the_focal_boost_grows_from_10_to_50_mm():
+    truth = torch.tensor([0.0, 10.0, 30.0, 50.0, 99.0])
+    assert focal_boost(truth, 1.0).tolist() == [1, 1, 1 + 0.75 / 4, 1.75, 1.75]
+    assert focal_boost(truth, 2.0).tolist() == [1, 1, 1 + 1.5 / 4, 2.5, 2.5]
+    assert focal_boost(truth, 0.0).tolist() == [1] * 5
+
+
+def divergence(target, shares):
+    target = torch.tensor(target).reshape(1, 3, 1, -1)
+    log_shares = torch.tensor(shares).reshape(1, 3, 1, -1).log()
+    cells = torch.ones(1, 1, 1, target.shape[-1], dtype=torch.bool)
+    return divide(share_divergence_sums(log_shares, target, cells)).item()
+
+
+def test_the_divergence_of_shares_by_hand():
+    # All in one hour against even shares: log 3. Half and half: log(3 / 2).
+    third = [1 / 3] * 3
+    assert divergence([4.0, 0.0, 0.0], third) == pytest.approx(np.log(3))
+    assert divergence([2.0, 2.0, 0.0], third) == pytest.approx(np.log(1.5))
+    assert divergence([1.0, 2.0, 5.0], [0.125, 0.25, 0.625]) == pytest.approx(0, abs=1e-6)
+    # Below 0.2 mm the target is 0.98, 0.01, 0.01.
+    expected = 0.98 * np.log(3 * 0.98) + 0.02 * np.log(3 * 0.01)
+    assert divergence([0.15, 0.0, 0.0], third) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_divergence_is_a_mean_over_rainy_cells_that_are_scored():
+    target = torch.tensor([[4.0, 0.0, 0.0, torch.nan], [0.0, 2.0, 0.0, 1.0], [0.0, 2.0, 0.0, 1.0]])
+    cells = torch.tensor([True, True, True, False]).reshape(1, 1, 1, 4)
+    logits = torch.zeros(1, 3, 1, 4, requires_grad=True)
+    term = share_divergence_sums(logits.log_softmax(1), target.reshape(1, 3, 1, 4), cells)
+    loss = divide(term)
+    loss.backward()
+    # The dry cell has no shares and the missing one is not scored: two cells are left.
+    assert loss.item() == pytest.approx((np.log(3) + np.log(1.5)) / 2)
+    # d KL / dz = p - q.
+    by_hand = torch.tensor([[1 / 3 - 1, 1 / 3, 0, 0], *[[1 / 3, 1 / 3 - 1 / 2, 0, 0]] * 2]) / 2
+    torch.testing.assert_close(logits.grad.reshape(3, 4), by_hand)
 
 
 # ---------------------------------------------------------------------------- mask

@@ -146,10 +146,9 @@ def test_no_window_sees_hours_of_another_split(names):
 def demo(tmp_path_factory):
     """The store of the shipped demo configuration."""
     folder = tmp_path_factory.mktemp("demo")
-    config = load_config(
-        RainConfig, shipped_configs()["rain_demo"], [f"data.store={folder / 'store'}"]
-    )
-    return prepare(config)
+    # Without the hours of the motion baseline, which have a test of their own.
+    quick = [f"data.store={folder / 'store'}", "data.context=[s,p,n]", "model.prior=linear"]
+    return prepare(load_config(RainConfig, shipped_configs()["rain_demo"], quick))
 
 
 def test_demo_counts(demo):

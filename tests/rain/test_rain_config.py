@@ -235,7 +235,13 @@ def test_v5_is_the_reference_network():
         "patch_size": 4,
         "drop_path": 0.2,
         "full_resolution_skip": False,
+        "upsampling": "shuffle",
+        "activation_checkpointing": False,
+        "head": "allocation",
+        "rescale": False,
+        "temperature": "none",
         "tau": 1.0,
+        "prior": "none",
     }
 
 

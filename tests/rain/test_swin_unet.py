@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tenkizu.core.errors import ConfigError
 from tenkizu.rain import windows
 from tenkizu.rain.swin_unet import (
+    BilinearExpansion,
     DropPath,
     Expansion,
     PatchMerging,
@@ -93,10 +94,35 @@ def test_full_resolution_skip_is_a_row_of_the_table():
     assert total(model) == 111_418_992 + read + mix
 
 
-@pytest.mark.parametrize("skip", [False, True])
+def test_a_temperature_map_is_a_row_of_the_table():
+    with torch.device("meta"):
+        model = SwinUNet(53, temperature_map=True)
+        assert model(torch.empty(1, 53, 480, 480)).shape == (1, 4, 480, 480)
+    table = parameter_table(model)
+    assert table.pop("temperature") == (128 * 9 + 1) * 64 + 64 + 1
+    assert table == V5_TABLE
+    assert total(model) == 111_492_849
+
+
+def test_bilinear_upsampling_changes_the_expansions_alone():
+    with torch.device("meta"):
+        model = SwinUNet(53, upsampling="bilinear")
+    table = parameter_table(model)
+    widths = (512, 256, 128)
+    assert table["patch expanding"] == sum(9 * 2 * w * w + 2 * w for w in widths)
+    assert table["final x4"] == 9 * 128 * 128 + 2 * 128
+    others = {k: v for k, v in table.items() if k not in ("patch expanding", "final x4")}
+    assert others == {k: V5_TABLE[k] for k in others}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"full_resolution_skip": True}, {"upsampling": "bilinear"}],
+    ids=["plain", "skip", "bilinear"],
+)
 @pytest.mark.parametrize("size", [(128, 192), (7, 9), (160, 160), (33, 65), (1, 1)])
-def test_any_field_size_comes_back_as_it_went_in(size, skip):
-    model = small_network(full_resolution_skip=skip).eval()
+def test_any_field_size_comes_back_as_it_went_in(size, options):
+    model = small_network(**options).eval()
     with torch.no_grad():
         hours = model(torch.randn(1, 5, *size))
     assert hours.shape == (1, 3, *size)
@@ -308,6 +334,30 @@ def test_expansion_reads_the_channels_as_rows_then_columns():
     ]
 
 
+def test_bilinear_expansion_is_interpolation_before_the_convolution():
+    expansion = BilinearExpansion(1, 2, 1)
+    expansion.norm = torch.nn.Identity()
+    with torch.no_grad():
+        expansion.mix.weight.zero_()[0, 0, 1, 1] = 1
+        fine = expansion(torch.tensor([[0.0, 4.0], [8.0, 12.0]]).view(1, 2, 2, 1))
+    # Cell centres lie at a quarter and three quarters of the way.
+    assert fine.shape == (1, 4, 4, 1)
+    assert fine[0, 0, :, 0].tolist() == [0, 1, 3, 4]
+    assert fine[0, :, 0, 0].tolist() == [0, 2, 6, 8]
+
+
+def checkerboard(model, cells=4):
+    """Variance of the result with the place of a cell in its patch, for an even input."""
+    with torch.no_grad():
+        hours = model.eval()(torch.ones(1, 5, 160, 160))[..., 40:120, 40:120]
+    return hours.view(1, 3, 20, cells, 20, cells).mean((2, 4)).var(dim=(2, 3)).max().item()
+
+
+def test_bilinear_upsampling_draws_no_checkerboard():
+    assert checkerboard(small_network(upsampling="bilinear")) < 1e-7
+    assert checkerboard(small_network()) > 1e-4
+
+
 def test_a_skip_is_what_enters_the_stage():
     model = small_network().eval()
     entered, joined, expanded = [], [], []
@@ -387,6 +437,48 @@ def test_every_parameter_receives_a_gradient():
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def gradients(checkpointing):
+    """Loss, gradients and bytes kept for the backward pass of one training step."""
+    model = small_network(drop_path=0.5, activation_checkpointing=checkpointing)
+    spread_out(model, 0.1)
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor.nbytes)
+        return tensor
+
+    torch.manual_seed(7)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = model(torch.randn(4, 5, 80, 80)).square().mean()
+    loss.backward()
+    return loss, {n: p.grad for n, p in model.named_parameters()}, sum(kept)
+
+
+def test_activation_checkpointing_keeps_less_and_gives_the_same_gradients():
+    loss, plain, memory = gradients(checkpointing=False)
+    same_loss, checkpointed, less = gradients(checkpointing=True)
+    assert torch.equal(loss, same_loss)
+    assert plain.keys() == checkpointed.keys()
+    for name, gradient in plain.items():
+        # Stochastic depth drops the same branches in both passes.
+        assert torch.equal(gradient, checkpointed[name]), name
+    assert less < 0.5 * memory
+
+
+@pytest.mark.parametrize("upsampling", ["shuffle", "bilinear"])
+def test_every_parameter_of_every_option_receives_a_gradient(upsampling):
+    model = small_network(
+        full_resolution_skip=True,
+        upsampling=upsampling,
+        temperature_map=True,
+        activation_checkpointing=True,
+    )
+    spread_out(model, 0.1)
+    functional.mse_loss(model(torch.randn(2, 5, 80, 80)), torch.randn(2, 4, 80, 80)).backward()
+    for name, parameter in model.named_parameters():
         assert parameter.grad.abs().max() > 0, name
 
 

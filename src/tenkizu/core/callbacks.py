@@ -18,12 +18,11 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from torch import Tensor
 
-from tenkizu.core.store import write_json, write_text
+from tenkizu.core.store import plain, write_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +90,8 @@ class History(Callback):
         for name, value in sorted(trainer.callback_metrics.items()):
             number = float(value)
             record[name] = number if number == number else None
+        if getattr(pl_module, "epoch_scores", None) is not None:
+            record["scores"] = plain(pl_module.epoch_scores)
         record["seconds"] = round(time.perf_counter() - self._began, 3)
         record["peak_memory_mb"] = round(peak_memory_mb(), 1)
         self.records.append(record)
@@ -122,11 +123,12 @@ class TrainingProgress(Callback):
     """One bar for the whole training in a terminal; a log line an epoch everywhere.
 
     Args:
-        shown: quantities to show, name and format.
+        shown: quantities to log, name and format.
+        headline: the one of them that fits beside the bar.
     """
 
-    def __init__(self, shown: Mapping[str, str]) -> None:
-        self.shown = shown
+    def __init__(self, shown: Mapping[str, str], headline: str) -> None:
+        self.shown, self.headline = shown, headline
         self.bar: Progress | None = None
         self.task: Any = None
 
@@ -137,12 +139,11 @@ class TrainingProgress(Callback):
             return
         self.bar = Progress(
             TextColumn("training"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("steps"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             TextColumn("{task.fields[scores]}"),
             console=console,
         )
@@ -163,8 +164,10 @@ class TrainingProgress(Callback):
             for name, form in self.shown.items()
             if name in metrics
         )
-        if self.bar is not None:
-            self.bar.update(self.task, scores=f"epoch {trainer.current_epoch + 1}  {text}")
+        if self.bar is not None and self.headline in metrics:
+            value = f"{float(metrics[self.headline]):{self.shown.get(self.headline, '.3f')}}"
+            epoch = trainer.current_epoch + 1
+            self.bar.update(self.task, scores=f"epoch {epoch} {self.headline} {value}")
         if trainer.is_global_zero:
             # To the file only when the bar is there to show it.
             level = logging.DEBUG if self.bar is not None else logging.INFO

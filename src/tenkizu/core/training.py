@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -22,6 +22,8 @@ from tenkizu.core.launch import Place
 from tenkizu.core.run_config import TrainConfig
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 QUIET = (
     ".*does not have many workers.*",
@@ -55,11 +57,21 @@ def all_reduce(value: Tensor, maximum: bool = False) -> Tensor:
     return value
 
 
+def gather(value: T) -> list[T]:
+    """What each rank holds, in order of rank, on all of them."""
+    count = world()[1]
+    if count == 1:
+        return [value]
+    found: list[T] = [value] * count
+    torch.distributed.all_gather_object(found, value)
+    return found
+
+
 class TrainingModule(pl.LightningModule):
     """Optimiser, schedule and the guard against non-finite steps, shared by both systems.
 
     A subclass defines `training_step`, ending in ``return self.guarded(loss, ...)``, and
-    `validation_step`.
+    `validation_step`; it may leave a JSON-ready summary in ``epoch_scores`` for the history.
 
     Args:
         train: the training section of the configuration.
@@ -68,6 +80,7 @@ class TrainingModule(pl.LightningModule):
     def __init__(self, train: TrainConfig) -> None:
         super().__init__()
         self.train_config = train
+        self.epoch_scores: dict[str, Any] | None = None
         self.bad_batches = 0
         self._bad_in_a_row = 0
         self._bad_now = False
@@ -238,7 +251,7 @@ def fit(
     if resume and not last.exists():
         raise DataError("nothing to resume", file=last, next_step="start the run without --resume")
     history = History(folder, train.select, mode)
-    callbacks: list[Callback] = [history, TrainingProgress(shown)]
+    callbacks: list[Callback] = [history, TrainingProgress(shown, train.select)]
     if train.ema is not None:
         callbacks.append(ExponentialAverage(train.ema))
     if train.early_stopping is not None:

@@ -147,6 +147,51 @@ def predict(
     typer.echo(f"written: {path}")
 
 
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, finished or not.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="HTML file to write; report/index.html in RUN."),
+    ] = None,
+) -> None:
+    """Write a run as one HTML page: checks, curves, scores, maps, cases, configuration."""
+    from tenkizu.rain import report as write
+
+    path = write(run, output)
+    typer.echo(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB, open it in a browser)")
+
+
+@app.command()
+def video(
+    model: Model,
+    output: Annotated[Path, typer.Option("--output", "-o", help=".mp4 or .gif file to write.")],
+    data: Annotated[
+        Path | None,
+        typer.Argument(metavar="DATA.nc", help="NetCDF file of rain; else the run's store."),
+    ] = None,
+    var: Variable = None,
+    units: Units = None,
+    time_stamp: TimeStamp = None,
+    window_start: WindowStart = 0,
+    split: Annotated[
+        Literal["train", "validation", "test"],
+        typer.Option(help="Windows of the run's store to film, without DATA.nc."),
+    ] = "test",
+    vmax: Annotated[
+        float | None,
+        typer.Option(help="Upper end of the colours, mm; by default found in the rain."),
+    ] = None,
+) -> None:
+    """Film all windows, prediction above truth, on one colour scale: H.264, or GIF."""
+    from tenkizu.rain import video as film
+    from tenkizu.rain.hourly import SourceOptions
+
+    options = SourceOptions(var, units, time_stamp)
+    path = film(model, data, output, options, window_start, split, vmax, track)
+    typer.echo(f"written: {path}")
+
+
 def _load(config: Path, overrides: list[str] | None) -> Any:  # noqa: ANN401 - RainConfig, lazily
     from tenkizu.core.config import load_config
     from tenkizu.rain.config import RainConfig

@@ -1,7 +1,7 @@
 """The configuration of a rain run: one YAML, checked before the first batch."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 import numpy as np
 from pydantic import (
@@ -17,8 +17,12 @@ from pydantic import (
 from tenkizu.core.config import Section
 from tenkizu.core.run_config import RunConfig, TrainConfig
 
-ContextChannel = Literal["s", "p", "n"]
+ContextChannel = Literal["s", "p", "n", "motion", "box5", "box15", "gradient", "position", "static"]
+CONTEXT: tuple[str, ...] = get_args(ContextChannel)
 SPLITS = ("train", "validation", "test")
+
+TAU_MIN = 0.05
+"""Lower limit of a learned temperature."""
 
 
 def parse_period(text: str) -> tuple[np.datetime64, np.datetime64]:
@@ -124,13 +128,26 @@ class DataConfig(Section):
     splits: SplitsConfig = Field(description="Periods of each split.")
     context: list[ContextChannel] = Field(
         default=["s", "p", "n"],
-        description="Rain the network sees: the total (s), the one before (p), the one after (n).",
+        description="What the network sees: the total (s), the one before (p), the one after (n); "
+        "of the total the means over 5 x 5 (box5) and 15 x 15 cells (box15) and the differences "
+        "between neighbours (gradient); latitude and longitude (position); orography and land "
+        "(static).",
+    )
+    static_file: Path | None = Field(
+        default=None,
+        description="NetCDF with orography (m), and a land mask if it has one, on the grid of the "
+        "rain or a larger one with the same nodes; for 'static' in the context.",
     )
     time_features: bool = Field(
         default=True, description="Whether it sees day of year and hour of day, as sine and cosine."
     )
     tile: int | None = Field(
         default=None, ge=16, description="Train on random squares of this many cells, not frames."
+    )
+    tiles_per_window: PositiveInt | None = Field(
+        default=None,
+        description="Squares drawn from each window in an epoch; null for as many as cover it. "
+        "More make longer epochs, and so fewer that compete on a small validation set.",
     )
     flips: bool = Field(default=False, description="Mirror training samples at random.")
     time_reversal: bool = Field(
@@ -155,8 +172,14 @@ class DataConfig(Section):
     @classmethod
     def _ordered(cls, value: list[ContextChannel]) -> list[ContextChannel]:
         if len(set(value)) != len(value) or "s" not in value:
-            raise ValueError("must name s, and each of p and n at most once")
-        return sorted(value, key="spn".index)
+            raise ValueError("must name s, and each of the others at most once")
+        return sorted(value, key=CONTEXT.index)
+
+    @model_validator(mode="after")
+    def _static(self) -> Self:
+        if ("static" in self.context) != (self.static_file is not None):
+            raise ValueError("'static' in context and static_file need each other")
+        return self
 
 
 class ModelConfig(Section):
@@ -175,11 +198,38 @@ class ModelConfig(Section):
     full_resolution_skip: bool = Field(
         default=True, description="Join two convolutions of the input to the final features."
     )
-    tau: float = Field(default=1.0, gt=0, description="Fixed temperature of the softmax.")
-    prior: Literal["none", "linear"] = Field(
+    upsampling: Literal["shuffle", "bilinear"] = Field(
+        default="shuffle",
+        description="How the decoder refines its grid: channels become cells, or bilinear "
+        "interpolation and a convolution, which cannot draw a checkerboard but costs more.",
+    )
+    activation_checkpointing: bool = Field(
+        default=False,
+        description="Compute each block again in the backward pass instead of keeping its "
+        "intermediate results: less memory, more time, the same gradients.",
+    )
+    head: Literal["allocation", "direct"] = Field(
+        default="allocation",
+        description="Shares of the total, or amounts in mm without a link to it (a baseline).",
+    )
+    rescale: bool = Field(
+        default=False,
+        description="Direct head: scale the predicted hours to the total, except in training.",
+    )
+    temperature: Literal["none", "global", "dynamic"] = Field(
+        default="none",
+        description="Temperature of the softmax: fixed, one learned number, or a learned map.",
+    )
+    tau: float = Field(
+        default=1.0,
+        gt=0,
+        description="The fixed temperature, or the one from which learning starts.",
+    )
+    prior: Literal["none", "linear", "motion"] = Field(
         default="linear",
-        description="Shares the network starts from and corrects: even ones, or those of linear "
-        "interpolation between the totals before and after.",
+        description="Shares the network starts from and corrects: even ones, those of linear "
+        "interpolation between the totals before and after, or those of rain carried along the "
+        "motion of the totals (needs 'motion' in data.context).",
     )
 
     @model_validator(mode="after")
@@ -189,6 +239,12 @@ class ModelConfig(Section):
         for stage, heads in enumerate(self.num_heads):
             if self.embed_dim * 2**stage % heads:
                 raise ValueError(f"stage {stage + 1}: {heads} heads do not divide the channels")
+        if self.head == "direct" and (self.prior, self.temperature) != ("none", "none"):
+            raise ValueError("the direct head has no shares: set prior and temperature to none")
+        if self.head == "allocation" and self.rescale:
+            raise ValueError("rescale is for the direct head; shares keep the total anyway")
+        if self.temperature != "none" and self.tau <= TAU_MIN:
+            raise ValueError(f"a learned temperature starts above its lower limit, {TAU_MIN}")
         return self
 
 
@@ -207,12 +263,19 @@ class LossConfig(Section):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    weights: Literal["manual", "off"] = Field(
-        default="manual", description="Weights by true hourly amount: the given ones, or none."
+    weights: Literal["manual", "inverse_frequency", "power", "off"] = Field(
+        default="manual",
+        description="Weights by true amount: the given ones, by how rare a bin is in training "
+        "(1 / frequency, clipped to 1-100, or a power of it, clipped to 1-1000), or none.",
     )
     manual_weights: list[NonNegativeFloat] = Field(
         default=[1, 5, 20, 100, 250, 500, 1000], description="One weight per hourly bin."
     )
+    manual_weights_sum: list[NonNegativeFloat] = Field(
+        default=[1, 5, 20, 100, 250, 500, 1000],
+        description="One weight per 3-hour bin, for the direct head.",
+    )
+    alpha: float = Field(default=0.5, gt=0, description="Exponent of the power weights.")
     bins_1h: Edges = Field(
         default=[1, 5, 10, 20, 30, 50], description="Edges of the hourly bins, mm."
     )
@@ -226,17 +289,31 @@ class LossConfig(Section):
         default="equal_split",
         description="Divide by the error of S/3 (a loss of 1 is as good as S/3) or by the weights.",
     )
+    kl: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of the divergence of the predicted shares from the true ones; 0.1 is "
+        "a sensible value.",
+    )
+    focal: float = Field(
+        default=0.0,
+        ge=0,
+        description="Further weight of heavy hours: 1 at 10 mm, growing to 1 + 0.75 times this at "
+        "50 mm and above.",
+    )
 
     @model_validator(mode="after")
     def _weights(self) -> Self:
-        if len(self.manual_weights) != len(self.bins_1h) + 1:
+        if self.weights == "manual" and len(self.manual_weights) != len(self.bins_1h) + 1:
             raise ValueError("manual_weights needs one entry more than bins_1h")
         return self
 
     @property
     def hourly_weights(self) -> list[float]:
-        """The weight of each hourly bin."""
-        return self.manual_weights if self.weights == "manual" else [1.0] * len(self.manual_weights)
+        """The weight of each hourly bin, when it does not depend on the data."""
+        if self.weights not in ("manual", "off"):
+            raise ValueError(f"{self.weights} weights come from tenkizu.rain.weights.loss_weights")
+        return self.manual_weights if self.weights == "manual" else [1.0] * (len(self.bins_1h) + 1)
 
 
 class ScoresConfig(Section):
@@ -300,3 +377,9 @@ class RainConfig(Section):
     train: RainTrainConfig = Field(default=RainTrainConfig(), description="Training.")
     scores: ScoresConfig = Field(default=ScoresConfig(), description="Scores.")
     plots: PlotsConfig = Field(default=PlotsConfig(), description="Figures.")
+
+    @model_validator(mode="after")
+    def _prior_is_given(self) -> Self:
+        if self.model.prior == "motion" and "motion" not in self.data.context:
+            raise ValueError("model.prior=motion needs 'motion' in data.context")
+        return self

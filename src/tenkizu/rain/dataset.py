@@ -2,17 +2,22 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tenkizu.core.errors import DataError
+from tenkizu.core.grid import Grid
 from tenkizu.core.normaliser import ChannelScale
 from tenkizu.core.stats import Moments
 from tenkizu.core.store import SampleStore
+from tenkizu.rain.baselines import equal_split
 from tenkizu.rain.config import DataConfig
-from tenkizu.rain.tables import RAIN, Rain
+from tenkizu.rain.context import DERIVED, FIXED, Planes, derive, fixed_planes
+from tenkizu.rain.tables import MOTION, RAIN, Rain
 
 DRAWS = 5
 """Attempts to find a training tile with rain in it."""
@@ -28,13 +33,25 @@ def input_channels(data: DataConfig, log_moments: Moments) -> list[ChannelScale]
         log_moments: training moments of log(1 + mm) for the channels of `RAIN`.
     """
     channels = [ChannelScale(name, "1") for name in TIME_FEATURES if data.time_features]
+    logs = {
+        name: (float(mean), float(std))
+        for name, mean, std in zip(RAIN, log_moments.mean, log_moments.std, strict=True)
+    }
     for key in data.context:
-        name = key.upper()
-        i = RAIN.index(name)
-        mean, std = float(log_moments.mean[i]), float(log_moments.std[i])
-        channels.append(ChannelScale(name, "mm", "log1p", mean, std))
-        if name != "S":
-            channels.append(ChannelScale(f"{name}_present", "1"))
+        if key in FIXED:
+            channels += FIXED[key]
+        elif key == "motion":
+            channels += [ChannelScale(name, "mm", "log1p", *logs["y5"]) for name in MOTION]
+        elif key in DERIVED:
+            # On the scale of log S, which they are made of.
+            mean, std = logs["S"]
+            centre = 0.0 if key == "gradient" else mean
+            channels += [ChannelScale(name, "1", "linear", centre, std) for name in DERIVED[key]]
+        else:
+            name = key.upper()
+            channels.append(ChannelScale(name, "mm", "log1p", *logs[name]))
+            if name != "S":
+                channels.append(ChannelScale(f"{name}_present", "1"))
     return channels
 
 
@@ -48,49 +65,91 @@ def time_features(start: np.datetime64) -> dict[str, float]:
     return dict(zip(TIME_FEATURES, map(float, values), strict=True))
 
 
-def assemble(names: Sequence[str], rain: Rain, start: np.datetime64) -> Rain:
+def assemble(
+    names: Sequence[str], rain: Rain, start: np.datetime64, fixed: Planes | None = None
+) -> Rain:
     """Raw input channels (C, H, W) of one window, unscaled, NaN where missing.
 
     Args:
         names: channel names in the model's order.
         rain: (6, H, W) in the order of `RAIN`, mm.
         start: start of the window, UTC.
+        fixed: further channels, (H, W) each: those of the grid from `fixed_planes`, and the hours
+            of the motion baseline.
+
+    Raises:
+        DataError: a channel is not known.
     """
-    features = time_features(start)
+    known: dict[str, float | Rain] = {**time_features(start), **(fixed or {})}
+    derived = [(key, made) for key, made in DERIVED.items() if not set(made).isdisjoint(names)]
+    if derived:
+        log_total = np.log1p(rain[RAIN.index("S")])
+        for key, made in derived:
+            known.update(zip(made, derive(key, log_total), strict=True))
     planes = np.empty((len(names), *rain.shape[1:]), np.float32)
     for plane, name in zip(planes, names, strict=True):
-        if name in features:
-            plane[:] = features[name]
+        if name in known:
+            plane[:] = known[name]
         elif name.endswith("_present"):
             plane[:] = ~np.isnan(rain[RAIN.index(name.removesuffix("_present"))])
-        else:
+        elif name in RAIN:
             plane[:] = rain[RAIN.index(name)]
             if name == "S":
                 # The presence planes tell missing neighbours apart; an unknown total is masked
                 # from the result, and as input reads as dry ground.
                 np.nan_to_num(plane, copy=False)
+        else:
+            raise DataError(
+                "an input channel of the model is not given",
+                variable=name,
+                next_step="use a model without it, or data on a grid that has it",
+            )
     return planes
 
 
-def augment(rain: Rain, data: DataConfig, generator: np.random.Generator) -> Rain:
+def augment(
+    rain: Rain, data: DataConfig, generator: np.random.Generator, motion: bool = False
+) -> Rain:
     """A random view of one window, as the options of ``data`` allow; rain alone has no winds.
 
-    Time reversal swaps P with N and reverses the hours.
+    Time reversal swaps P with N and reverses the hours. The array itself may be changed.
+
+    Args:
+        rain: the six planes of `RAIN`, then the nine stored for `MOTION` if ``motion``, then any
+            others, which are cut and mirrored with them.
+        data: the options.
+        generator: makes every choice.
+        motion: whether the hours of the motion baseline are there.
+
+    Returns:
+        The planes of `RAIN`, of `MOTION` as prediction would make them from the P and N that are
+        left, and the others.
     """
+    amounts = len(RAIN) + (3 * len(MOTION) if motion else 0)
     if data.tile is not None:
         rain = random_tile(rain, data.tile, generator)
     if data.time_reversal and generator.random() < 0.5:
-        rain = rain[[5, 3, 2, 1, 4, 0]]
+        # Without P becomes without N.
+        turned = [8, 7, 6, 14, 13, 12, 11, 10, 9] if motion else []
+        rain = rain[[5, 3, 2, 1, 4, 0, *turned, *range(amounts, len(rain))]]
     if data.flips:
         step_y, step_x = generator.choice((-1, 1), 2)
         rain = rain[:, ::step_y, ::step_x]
     rain = np.ascontiguousarray(rain)
     if data.amount_scale > 1.0:
-        rain = rain * np.float32(data.amount_scale ** generator.uniform(-1.0, 1.0))
-    for index in (RAIN.index("P"), RAIN.index("N")):
-        if generator.random() < data.drop_neighbours:
-            rain[index] = np.nan
-    return rain
+        rain[:amounts] *= np.float32(data.amount_scale ** generator.uniform(-1.0, 1.0))
+    hidden = [generator.random() < data.drop_neighbours for _ in "PN"]
+    for name, hide in zip("PN", hidden, strict=True):
+        if hide:
+            rain[RAIN.index(name)] = np.nan
+    if not motion:
+        return rain
+    if all(hidden):
+        hours = equal_split(rain[RAIN.index("S")])
+    else:
+        first = len(RAIN) + (3 if hidden[0] else 6 if hidden[1] else 0)
+        hours = rain[first : first + len(MOTION)]
+    return np.concatenate([rain[: len(RAIN)], hours, rain[amounts:]])
 
 
 def random_tile(rain: Rain, side: int, generator: np.random.Generator) -> Rain:
@@ -104,11 +163,13 @@ def random_tile(rain: Rain, side: int, generator: np.random.Generator) -> Rain:
     return tile
 
 
-def to_sample(rain: Rain, names: Sequence[str], start: np.datetime64) -> dict[str, Tensor]:
+def to_sample(
+    rain: Rain, names: Sequence[str], start: np.datetime64, fixed: Planes | None = None
+) -> dict[str, Tensor]:
     """One sample: input (C, H, W), target_1h (3, H, W), target_sum and mask (1, H, W), time."""
     valid = ~np.isnan(rain[1:5]).any(axis=0, keepdims=True)
     return {
-        "input": torch.from_numpy(assemble(names, rain, start)),
+        "input": torch.from_numpy(assemble(names, rain, start, fixed)),
         "target_1h": torch.from_numpy(np.ascontiguousarray(rain[1:4])),
         "target_sum": torch.from_numpy(np.ascontiguousarray(rain[4:5])),
         "mask": torch.from_numpy(valid),
@@ -125,6 +186,10 @@ class RainDataset(Dataset[dict[str, Tensor]]):
         names: input channel names.
         augmentation: options for random views, or None for the windows as they are.
         seed: with `set_epoch`, decides every random choice; the number of workers does not.
+        static_file: NetCDF with orography and land, if they are among ``names``.
+
+    Raises:
+        DataError: position or orography is asked for and cannot be had on this grid.
     """
 
     def __init__(
@@ -134,6 +199,7 @@ class RainDataset(Dataset[dict[str, Tensor]]):
         names: Sequence[str],
         augmentation: DataConfig | None = None,
         seed: int = 0,
+        static_file: Path | None = None,
     ) -> None:
         self.store = store
         self.names = list(names)
@@ -142,13 +208,22 @@ class RainDataset(Dataset[dict[str, Tensor]]):
         self.indices = [i for i, s in enumerate(store.meta["splits"]) if s == split]
         self.starts = np.array(store.meta["starts"], "datetime64[m]")[self.indices]
         side = augmentation.tile if augmentation else None
-        shape = store.meta["grid"]["y"], store.meta["grid"]["x"]
+        grid = Grid.from_json(store.meta["grid"])
+        self.fixed = fixed_planes(self.names, grid, static_file)
+        self.motion = not set(MOTION).isdisjoint(self.names)
         # An epoch of tiles covers the area of an epoch of frames.
-        self.per_window = math.prod(math.ceil(len(axis) / side) for axis in shape) if side else 1
+        self.per_window = 1
+        if augmentation and side:
+            cover = math.prod(math.ceil(size / side) for size in grid.shape)
+            self.per_window = augmentation.tiles_per_window or cover
 
     def __len__(self) -> int:
         """Number of samples: windows, or tiles of them."""
         return len(self.indices) * self.per_window
+
+    def _index(self, item: int) -> int:
+        """Place in the store of the window an item is a view of."""
+        return self.indices[item // self.per_window]
 
     def window(self, item: int) -> tuple[np.datetime64, Rain]:
         """Start and rain (6, H, W) of one window."""
@@ -159,8 +234,14 @@ class RainDataset(Dataset[dict[str, Tensor]]):
         epoch, item = item if isinstance(item, tuple) else (0, item)
         start, rain = self.window(item // self.per_window)
         # A copy: the stored array is mapped read-only.
-        rain = np.array(rain)
+        motion: Sequence[Rain] = ()
+        if self.motion:
+            every = self.store.read("motion", self._index(item))
+            motion = list(every if self.augmentation else every[: len(MOTION)])
+        planes = np.stack([*rain, *motion, *self.fixed.values()])
         if self.augmentation is not None:
             generator = np.random.default_rng((self.seed, epoch, item))
-            rain = augment(rain, self.augmentation, generator)
-        return to_sample(rain, self.names, start)
+            planes = augment(planes, self.augmentation, generator, self.motion)
+        names = (MOTION if self.motion else ()) + tuple(self.fixed)
+        fixed = dict(zip(names, planes[len(RAIN) :], strict=True))
+        return to_sample(planes[: len(RAIN)], self.names, start, fixed)

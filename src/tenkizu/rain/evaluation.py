@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 from tenkizu.core.store import SampleStore, atomic, write_json, write_text
-from tenkizu.core.verification import Tally
+from tenkizu.core.verification import Tally, skill
 from tenkizu.rain.baselines import Climatology, equal_split, linear_split
 from tenkizu.rain.config import PlotsConfig, RainConfig, ScoresConfig
 from tenkizu.rain.equal_split import EqualSplit
 from tenkizu.rain.fss import fss_scores, fss_tally
 from tenkizu.rain.hourly import SourceOptions, open_rain, read_window, window_starts
+from tenkizu.rain.motion import motion_hours
 from tenkizu.rain.preparation import Track, to_rain
 from tenkizu.rain.score_intervals import WindowSums, skill_intervals
 from tenkizu.rain.score_text import (
@@ -29,7 +30,7 @@ from tenkizu.rain.score_text import (
     table_rows,
 )
 from tenkizu.rain.scores import summarise, window_tally
-from tenkizu.rain.tables import Rain
+from tenkizu.rain.tables import Rain, window_label
 
 __all__ = [
     "COLUMNS",
@@ -56,6 +57,7 @@ def baseline_splits(rain: Rain, start: np.datetime64, climatology: Climatology) 
         "equal": equal_split(total),
         "linear": linear_split(previous, total, following),
         "climatological": climatology.split(start, total),
+        "motion": motion_hours(previous, total, following),
     }
 
 
@@ -139,7 +141,7 @@ def evaluate_store(
         output,
         config.scores,
         config.plots,
-        {"data": f"{store.path.name}, {split}"},
+        {"data": f"{', '.join(getattr(config.data.splits, split))} ({split})"},
         land,
     )
 
@@ -179,10 +181,12 @@ def _evaluate(
     tally, squares, heaviest = Tally(), WindowSums(), _Heaviest(plots.cases)
     against_equal = EqualSplit(grid.shape, land)
     names: list[str] = []
+    by_window: dict[str, float] = {}
     for start, rain in windows:
-        predicted = model.net.split(rain, start)
         truth, total = rain[1:4], rain[4]
-        methods = {"model": predicted} | baseline_splits(rain, start, model.climatology)
+        baselines = baseline_splits(rain, start, model.climatology)
+        predicted = model.split(rain, start, grid, baselines["motion"])
+        methods = {"model": predicted} | baselines
         names = list(methods)
         own = window_tally(
             methods,
@@ -198,6 +202,9 @@ def _evaluate(
         squares.add(start, np.stack(errors, axis=1).astype(np.float64))
         against_equal.add(start, predicted, truth, total)
         heaviest.offer(start, rain, predicted)
+        by_window[window_label(start)] = float(
+            skill(own["sse.model"][1].sum(), own["sse.equal"][1].sum())
+        )
     if not names:
         raise DataError(
             "no window to score",
@@ -214,6 +221,7 @@ def _evaluate(
         "fss": fss_scores(tally, names, *neighbourhoods, grid.spacing_km),
         "intervals": skill_intervals(squares, names),
         "equal_split": against_equal.summary(),
+        "skill_by_window": by_window,
     }
     write_json(output / "scores.json", result)
     write_text(output / "evaluation.txt", as_text(result))
@@ -264,11 +272,14 @@ class _Heaviest:
 def _draw(
     result: dict[str, Any], heaviest: _Heaviest, grid: Grid, output: Path, plots: PlotsConfig
 ) -> None:
-    """Panels of the heaviest windows and the bars of skill."""
+    """Panels of the heaviest windows, the bars of skill and the figures of the scores."""
     from tenkizu.rain.plots import draw_hourly_comparison, draw_panels, panel_name
+    from tenkizu.rain.score_figures import score_drawings
 
-    skill = result["mse_skill_by_method"]["conditional"]
-    draw_hourly_comparison(output / "skill.png", [(label_of(m), skill[m]) for m in skill])
+    by_method = result["mse_skill_by_method"]["conditional"]
+    draw_hourly_comparison(output / "skill.png", [(label_of(m), by_method[m]) for m in by_method])
+    for name, draw in score_drawings(output, result).items():
+        draw(output / name)
     for start, truth, predicted in heaviest:
         for scale in SCALES:
             draw_panels(

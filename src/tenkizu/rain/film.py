@@ -127,11 +127,10 @@ def video(
         pictures = stack.enter_context(
             closing(_pictures(loaded, windows, indices, vmin_mm, float(vmax_mm)))
         )
-        with atomic(output) as part:
-            if encoder:
-                write_mp4(part, pictures, encoder)
-            else:
-                write_gif(part, pictures)
+        if encoder:
+            write_mp4(output, pictures, encoder)
+        else:
+            write_gif(output, pictures)
     return output
 
 
@@ -167,11 +166,11 @@ def write_mp4(path: Path, pictures: Iterable[bytes], encoder: str) -> None:
     # A key frame every five seconds, so that players can jump; the index first, so that it streams.
     command += ["-g", str(5 * FRAMES_PER_SECOND), "-movflags", "+faststart"]
     # H.264 with halved colour planes accepts no odd sides.
-    command += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white", "-f", "mp4", str(path)]
+    command += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white", "-f", "mp4"]
     # A file takes what ffmpeg says: a pipe that nobody reads could fill and stall it.
-    with tempfile.TemporaryFile() as errors:
+    with atomic(path) as part, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors
+            [*command, str(part)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors
         )
         try:
             _feed(process, pictures)
@@ -215,7 +214,7 @@ def write_gif(path: Path, pictures: Iterable[bytes]) -> None:
     colours = np.round(np.concatenate([shades, extremes, greys]) * 255).astype(np.uint8).tobytes()
     palette = Image.new("P", (1, 1))
     palette.putpalette(colours)
-    with path.open("wb") as file:
+    with atomic(path) as part, part.open("wb") as file:
         for i, picture in enumerate(pictures):
             image = Image.open(BytesIO(picture)).convert("RGB")
             if not i:
@@ -294,7 +293,7 @@ def _pictures(
                 Path(folder) / "frame.png",
                 windows.grid,
                 start,
-                model.net.split(rain, start),
+                model.split(rain, start, windows.grid),
                 rain[1:4] if windows.hours else None,
                 scale="log",
                 vmin_mm=vmin_mm,

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from tenkizu.core import charts
@@ -150,5 +151,6 @@ def _draw_map(
             aspect=30,
             pad=0.03,
         )
+        bar.locator = MaxNLocator(nbins=5)
         bar.outline.set_linewidth(0.6)
         bar.set_label(unit, color=_INK)

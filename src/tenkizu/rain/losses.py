@@ -1,9 +1,20 @@
-"""The masked, weighted squared error on which the network is trained."""
+"""What the network is trained on: masked, weighted squared errors, and the options beside them.
+
+A term of the loss is a ratio of two sums, so that it can be summed over ranks and batches first.
+"""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+Ratio = tuple[Tensor, Tensor]
+"""Numerator and denominator of a term, scalars."""
+
+SMOOTHED_BELOW_MM = 0.2
+SMOOTHING = 0.03
+"""Target shares of totals below `SMOOTHED_BELOW_MM`, which consist of a few steps of the data's
+resolution, are mixed with this much of even shares."""
 
 
 def bin_weights(truth_mm: Tensor, edges: Sequence[float], weights: Sequence[float]) -> Tensor:
@@ -13,43 +24,78 @@ def bin_weights(truth_mm: Tensor, edges: Sequence[float], weights: Sequence[floa
     return table[torch.bucketize(truth_mm, boundaries, right=True)]
 
 
+def focal_boost(truth_mm: Tensor, strength: float) -> Tensor:
+    """Factor on the hourly weight of heavy rain, ``1 + 0.75 strength clip((y - 10) / 40, 0, 1)^2``.
+
+    1 up to 10 mm and 1 + 0.75 strength from 50 mm on; ``strength`` 1 is the plain formula.
+    """
+    return 1 + 0.75 * strength * ((truth_mm - 10) / 40).clamp(0, 1) ** 2
+
+
 def scored_cells(target_sum: Tensor, valid: Tensor, mask_mm: float) -> Tensor:
     """Cells that enter the loss: valid and S >= ``mask_mm`` (0 takes all valid cells), bool."""
     return valid & (target_sum >= mask_mm) if mask_mm > 0 else valid
 
 
-def masked_wmse(
+def wmse_sums(
     predicted: Tensor,
     target: Tensor,
     cells: Tensor,
     weight: Tensor | None = None,
     equal_split_error: float | None = None,
-    reduce_sum: Callable[[Tensor], Tensor] | None = None,
-) -> Tensor:
-    """Weighted squared error over the scored cells and hours, divided by D.
+) -> Ratio:
+    """Weighted squared error summed over the scored cells and channels, and D.
 
     Args:
-        predicted: (B, 3, H, W), mm.
-        target: (B, 3, H, W), mm; anything in cells that are not scored.
+        predicted: (B, C, H, W), mm; C is 3 for hours, 1 for totals.
+        target: (B, C, H, W), mm; anything in cells that are not scored.
         cells: (B, 1, H, W), bool.
-        weight: (B, 3, H, W), or None for 1.
+        weight: (B, C, H, W), or None for 1.
         equal_split_error: d0, the training mean per scored cell of the weighted squared error of
             S/3. When given, D = n_cells * d0, so that a loss of 1.0 means "as good as S/3".
             Otherwise D is the sum of the weights.
-        reduce_sum: adds a scalar over all ranks and multiplies by 1 / world size; dividing by
-            that makes gradients averaged over ranks equal those of the whole batch.
-
-    Returns:
-        The loss, a scalar; 0 when no cell is scored.
     """
     scored = cells.expand_as(target)
     # where before the square: NaN in a masked cell must not reach the gradient.
     error = torch.where(scored, predicted - target, 0.0) ** 2
     if weight is None:
         weight = torch.ones_like(target)
-    weight = torch.where(scored, weight, 0.0)
+    weight = torch.where(scored, weight, 0.0).to(error.dtype)
     per_cell = equal_split_error
-    denominator = weight.sum() if per_cell is None else cells.sum() * per_cell
+    return (weight * error).sum(), weight.sum() if per_cell is None else cells.sum() * per_cell
+
+
+def share_divergence_sums(log_shares: Tensor, target: Tensor, cells: Tensor) -> Ratio:
+    """Kullback-Leibler divergence of the true from the predicted shares, and the number of cells.
+
+    sum over hours of q (log q - log p), q = y / S the true shares; with less than
+    `SMOOTHED_BELOW_MM` in the cell, q is (1 - `SMOOTHING`) y / S + `SMOOTHING` / 3. Cells without
+    rain have no shares and are left out.
+
+    Args:
+        log_shares: log p, (B, 3, H, W).
+        target: y, (B, 3, H, W), mm; anything in cells that are not scored.
+        cells: (B, 1, H, W), bool.
+    """
+    total = target.sum(1, keepdim=True)
+    cells = cells & (total > 0)
+    # A sum of 1 where there are no shares: no division by zero, no NaN on the way.
+    shares = torch.where(cells, target, 0.0) / torch.where(cells, total, 1.0)
+    smoothed = (1 - SMOOTHING) * shares + SMOOTHING / 3
+    shares = torch.where(total < SMOOTHED_BELOW_MM, smoothed, shares)
+    divergence = torch.xlogy(shares, shares) - shares * log_shares
+    return torch.where(cells, divergence, 0.0).sum(), cells.sum().to(divergence.dtype)
+
+
+def divide(term: Ratio, reduce_sum: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """The value of a term, a scalar; 0 when no cell is scored.
+
+    Args:
+        term: numerator and denominator of this rank.
+        reduce_sum: adds a scalar over all ranks and multiplies by 1 / world size; dividing by
+            that makes gradients averaged over ranks equal those of the whole batch.
+    """
+    numerator, denominator = term
     if reduce_sum is not None:
         denominator = reduce_sum(denominator)
-    return (weight * error).sum() / denominator.clamp(min=1e-12)
+    return numerator / denominator.clamp(min=1e-12)

@@ -17,12 +17,22 @@ from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 from tenkizu.core.normaliser import ChannelScale, Normaliser
 from tenkizu.core.stats import Moments
-from tenkizu.rain.allocation import allocation_logits_to_mm, linear_log_shares
+from tenkizu.rain.allocation import (
+    allocation_logits_to_mm,
+    direct_to_mm,
+    learned_temperature,
+    linear_log_shares,
+    log_shares,
+    raw_temperature,
+    rescale_to_total,
+)
 from tenkizu.rain.baselines import Climatology
 from tenkizu.rain.config import V5, ModelConfig, RainConfig
+from tenkizu.rain.context import Planes, fixed_planes
 from tenkizu.rain.dataset import assemble, input_channels
+from tenkizu.rain.motion import motion_hours
 from tenkizu.rain.swin_unet import SwinUNet, parameter_table
-from tenkizu.rain.tables import RAIN
+from tenkizu.rain.tables import MOTION, RAIN
 
 log = logging.getLogger(__name__)
 
@@ -40,64 +50,106 @@ class Disaggregator(nn.Module):
 
     def __init__(self, model: ModelConfig, scales: Sequence[ChannelScale]) -> None:
         super().__init__()
+        self.head = model.head
+        self.rescale = model.rescale
         self.tau = model.tau
         self.normaliser = Normaliser(scales)
         self.network = _build(model, len(scales))
         self.prior = model.prior
-        if self.prior == "linear":
-            # Training then starts at linear interpolation exactly.
+        if self.prior != "none":
+            # Training then starts at the prior exactly.
             nn.init.zeros_(self.network.head.weight)
+        self.raw_tau: nn.Parameter | None = None
+        if model.temperature == "global":
+            self.raw_tau = nn.Parameter(torch.tensor(raw_temperature(model.tau)))
+        elif self.network.temperature is not None:
+            # The same start, everywhere.
+            *_, (_, weight), (_, bias) = self.network.temperature.named_parameters()
+            nn.init.zeros_(weight)
+            nn.init.constant_(bias, raw_temperature(model.tau))
 
     @property
     def channels(self) -> list[str]:
         """Names of the input channels, in order."""
         return [scale.name for scale in self.normaliser.scales]
 
-    def logits(self, raw: Tensor) -> Tensor:
-        """Network output plus prior, (B, 3, H, W), for raw input (B, C, H, W)."""
-        output: Tensor = self.network(self.normaliser(raw))
+    @property
+    def conserves(self) -> bool:
+        """Whether the hours sum to S; a direct head that is not rescaled has no link to it."""
+        return self.head == "allocation" or self.rescale
+
+    def output(self, raw: Tensor) -> tuple[Tensor, Tensor | float]:
+        """What `hours` turns into amounts, for raw input (B, C, H, W).
+
+        Returns:
+            Network output plus prior, (B, 3, H, W), and the temperature, a number or (B, 1, H, W).
+        """
+        maps: Tensor = self.network(self.normaliser(raw))
+        tau: Tensor | float = self.tau
+        if self.raw_tau is not None:
+            tau = learned_temperature(self.raw_tau)
+        elif self.network.temperature is not None:
+            maps, tau = maps[:, :3], learned_temperature(maps[:, 3:])
         if self.prior == "none":
-            return output
+            return maps, tau
+        if self.prior == "motion":
+            first = self.channels.index(MOTION[0])
+            return maps + log_shares(raw[:, first : first + 3]), tau
         total = raw[:, self.channels.index("S")]
         before, after = (
             raw[:, self.channels.index(name)] if name in self.channels else total for name in "PN"
         )
-        return output + linear_log_shares(before, total, after)
+        return maps + linear_log_shares(before, total, after), tau
+
+    def hours(self, output: Tensor, tau: Tensor | float, sum_mm: Tensor) -> Tensor:
+        """Hourly amounts (B, 3, H, W), mm, of an `output`; S is (B, 1, H, W), mm."""
+        if self.head == "allocation":
+            return allocation_logits_to_mm(output, sum_mm, tau)
+        predicted = direct_to_mm(output)
+        if self.rescale and not self.training:
+            return rescale_to_total(predicted, sum_mm)
+        return predicted
 
     def forward(self, raw: Tensor, sum_mm: Tensor) -> Tensor:
         """Hourly amounts (B, 3, H, W), mm, for raw input (B, C, H, W) and S (B, 1, H, W)."""
-        return allocation_logits_to_mm(self.logits(raw), sum_mm, self.tau)
+        return self.hours(*self.output(raw), sum_mm)
 
     @torch.inference_mode()
-    def split(self, rain: NDArray[np.float32], start: np.datetime64) -> NDArray[np.float32]:
+    def split(
+        self, rain: NDArray[np.float32], start: np.datetime64, fixed: Planes | None = None
+    ) -> NDArray[np.float32]:
         """Split one window.
 
         Args:
             rain: (6, H, W) in the order P, y4, y5, y6, S, N, mm; the hours are not looked at.
             start: start of the window, UTC.
+            fixed: of the grid (`fixed_planes`), if the model wants position or orography; and
+                the hours of the motion baseline, which are made here if they are not given.
 
         Returns:
             Hourly amounts (3, H, W), mm, NaN where S is missing.
 
         Raises:
-            DataError: the network gave a value that is not finite.
+            DataError: the network gave a value that is not finite, or ``fixed`` lacks a channel.
         """
         device = self.normaliser.mean.device
         total = torch.from_numpy(np.array(rain[4:5]))[None].to(device)
-        if not bool((total > 0).any()):
+        if self.conserves and not bool((total > 0).any()):
             # A dry window is 0 whatever the shares; NaN cells stay NaN.
             return np.repeat(total[0].cpu().numpy(), 3, axis=0)
-        raw = torch.from_numpy(assemble(self.channels, rain, start))[None].to(device)
-        logits = self.logits(raw)
-        if not bool(torch.isfinite(logits).all()):
+        if MOTION[0] in self.channels and MOTION[0] not in (fixed or {}):
+            carried = motion_hours(rain[0], rain[4], rain[5])
+            fixed = {**(fixed or {}), **dict(zip(MOTION, carried, strict=True))}
+        raw = torch.from_numpy(assemble(self.channels, rain, start, fixed))[None].to(device)
+        output, tau = self.output(raw)
+        if not all(bool(torch.isfinite(torch.as_tensor(x)).all()) for x in (output, tau)):
             raise DataError(
                 "the network gave values that are not finite",
                 variable=str(start),
                 next_step="check the input for absurd values, or train again",
             )
-        hours: NDArray[np.float32] = (
-            allocation_logits_to_mm(logits, total, self.tau)[0].cpu().numpy()
-        )
+        amounts = self.hours(output, tau, total).masked_fill(torch.isnan(total), torch.nan)
+        hours: NDArray[np.float32] = amounts[0].cpu().numpy()
         return hours
 
 
@@ -114,6 +166,7 @@ class RainModel:
         self.net = net.eval()
         self.metadata = metadata
         self.climatology = Climatology.from_json(metadata["climatology"])
+        self._fixed: tuple[Grid, Planes] | None = None
 
     @classmethod
     def load(cls, model: str | Path, device: str | None = None) -> "RainModel":
@@ -148,6 +201,29 @@ class RainModel:
         """Short hash of the weights, written into every output."""
         return str(self.metadata["weights_sha256"])[:12]
 
+    def split(
+        self,
+        rain: NDArray[np.float32],
+        start: np.datetime64,
+        grid: Grid,
+        motion: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Split one window on a grid; as `Disaggregator.split` otherwise.
+
+        The hours of the motion baseline (3, H, W) are used if they are given, else made.
+
+        Raises:
+            DataError: also when the model wants position or orography and the grid has none.
+        """
+        if self._fixed is None or self._fixed[0] is not grid:
+            # Once per file: the grid is the same object for all its windows.
+            static_file = self.metadata.get("config", {}).get("data", {}).get("static_file")
+            self._fixed = grid, fixed_planes(self.net.channels, grid, static_file)
+        fixed = self._fixed[1]
+        if motion is not None:
+            fixed = {**fixed, **dict(zip(MOTION, motion, strict=True))}
+        return self.net.split(rain, start, fixed)
+
     def check_grid(self, grid: Grid) -> str | None:
         """A warning when a grid's spacing is far from the training grid's, else None."""
         trained = self.metadata.get("spacing_km")
@@ -181,7 +257,8 @@ def describe_network(config: RainConfig) -> tuple[list[str], dict[str, int]]:
 
 
 def _build(network: ModelConfig, channels: int) -> SwinUNet:
-    return SwinUNet(in_channels=channels, **network.model_dump(exclude={"tau", "prior"}))
+    shape = network.model_dump(exclude={"tau", "prior", "head", "rescale", "temperature"})
+    return SwinUNet(channels, temperature_map=network.temperature == "dynamic", **shape)
 
 
 def export(folder: Path, net: Disaggregator, network: ModelConfig, details: dict[str, Any]) -> Path:

@@ -1,16 +1,29 @@
 """Training of the rain network: one step, one validation, nothing else."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tenkizu.core.training import TrainingModule, all_reduce, world
+from tenkizu.core.errors import ConfigError
+from tenkizu.core.training import TrainingModule, all_reduce, gather, world
+from tenkizu.core.verification import Tally
+from tenkizu.rain.baselines import equal_split
 from tenkizu.rain.config import RainConfig
-from tenkizu.rain.losses import bin_weights, masked_wmse, scored_cells
+from tenkizu.rain.losses import (
+    Ratio,
+    bin_weights,
+    divide,
+    focal_boost,
+    scored_cells,
+    share_divergence_sums,
+    wmse_sums,
+)
 from tenkizu.rain.model import Disaggregator
+from tenkizu.rain.scores import summarise, window_tally
+from tenkizu.rain.weights import LossWeights, loss_weights
 
 log = logging.getLogger(__name__)
 
@@ -18,27 +31,50 @@ MODES = {"val_skill": "max", "val_loss": "min", "val_rmse_1h": "min"}
 """Whether more or less of each validation quantity is better."""
 
 
+Output = tuple[Tensor, Tensor | float]
+"""What `Disaggregator.output` gives: three maps and the temperature."""
+
+
 class RainModule(TrainingModule):
     """Trains a `Disaggregator` on batches of `RainDataset`.
+
+    The loss is the weighted squared error of the hours over that of S/3; with the direct head also
+    that of their sum, on the same scale; and ``loss.kl`` times the divergence of the shares.
 
     Args:
         net: the module to train.
         config: the run.
         d0: mean weighted squared error of S/3 per scored training cell, mm2.
+        weights: of the loss; may be left out unless they are computed from the data.
+
+    Raises:
+        ConfigError: the divergence of shares is asked of the direct head.
     """
 
-    def __init__(self, net: Disaggregator, config: RainConfig, d0: float) -> None:
+    def __init__(
+        self, net: Disaggregator, config: RainConfig, d0: float, weights: LossWeights | None = None
+    ) -> None:
         super().__init__(config.train)
+        if net.head == "direct" and config.loss.kl:
+            raise ConfigError(
+                "the direct head has no shares to compare",
+                variable="loss.kl",
+                found=config.loss.kl,
+                expected="0 with model.head=direct",
+            )
         self.net = net
         self.loss = config.loss
+        self.weights = weights or loss_weights(config.loss, Tally(), net.head == "direct")
         self.d0 = d0 if config.loss.normaliser == "equal_split" else None
+        self.scores = config.scores
         self.sums = torch.zeros(0)
+        self.tally = Tally()
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        predicted = self.net(batch["input"], batch["target_sum"])
+        output = self.net.output(batch["input"])
         ranks = world()[1]
-        loss = self._loss(predicted, batch, lambda total: all_reduce(total) / ranks)
+        loss = self._loss(output, batch, lambda total: all_reduce(total) / ranks)
         size = len(batch["input"])
         self.log(
             "train_loss",
@@ -53,58 +89,80 @@ class RainModule(TrainingModule):
         return self.guarded(loss, _dates(batch))
 
     def _loss(
-        self,
-        predicted: Tensor,
-        batch: dict[str, Tensor],
-        reduce_sum: Callable[[Tensor], Tensor],
+        self, output: Output, batch: dict[str, Tensor], reduce_sum: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        target = batch["target_1h"]
-        cells = scored_cells(batch["target_sum"], batch["mask"], self.loss.mask_mm)
-        weight = None
-        if self.loss.weights != "off":
-            weight = bin_weights(target, self.loss.bins_1h, self.loss.hourly_weights)
-        return masked_wmse(predicted, target, cells, weight, self.d0, reduce_sum)
+        predicted = self.net.hours(*output, batch["target_sum"])
+        terms = self._terms(output, predicted, batch)
+        values = [factor * divide(term, reduce_sum) for factor, term in terms]
+        return torch.stack(values).sum()
+
+    def _terms(
+        self, output: Output, predicted: Tensor, batch: dict[str, Tensor]
+    ) -> Iterator[tuple[float, Ratio]]:
+        """The terms of the loss, each with its factor; sums are of the dtype of ``predicted``."""
+        target, total = batch["target_1h"], batch["target_sum"]
+        cells = scored_cells(total, batch["mask"], self.loss.mask_mm)
+        weight = self._weight(target, self.loss.bins_1h, self.weights.hourly)
+        if self.loss.focal:
+            boost = focal_boost(target, self.loss.focal)
+            weight = boost if weight is None else weight * boost
+        yield 1.0, wmse_sums(predicted, target, cells, weight, self.d0)
+        if self.weights.total is not None:
+            weight = self._weight(total, self.loss.bins_sum, self.weights.total)
+            summed = predicted.sum(1, keepdim=True)
+            yield 1.0, wmse_sums(summed, total, cells, weight, self.d0)
+        if self.loss.kl:
+            logits, tau = output
+            log_shares = torch.log_softmax(logits.float() / tau, dim=1)
+            yield self.loss.kl, share_divergence_sums(log_shares, target, cells)
+
+    def _weight(self, truth: Tensor, edges: list[float], weights: list[float]) -> Tensor | None:
+        return None if self.weights.rule == "off" else bin_weights(truth, edges, weights)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin the sums of one validation."""
-        self.sums = torch.zeros(6, dtype=torch.float64, device=self._sum_device())
+        """Begin the sums of one validation: two for each term of the loss, and the scores."""
+        terms = 1 + (self.weights.total is not None) + (self.loss.kl > 0)
+        self.sums = torch.zeros(2 * terms, dtype=torch.float64, device=self._sum_device())
+        self.tally = Tally()
 
     def _sum_device(self) -> torch.device:
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Add a batch to the sums; ratios come last, so batches and ranks do not matter."""
-        predicted = self.net(batch["input"], batch["target_sum"])
-        target, total, valid = batch["target_1h"], batch["target_sum"], batch["mask"]
-        wet = scored_cells(total, valid, 0.1)
-        error = (predicted.double() - target) ** 2
-        equal = (total.double() / 3 - target) ** 2
-        cells = scored_cells(total, valid, self.loss.mask_mm)
-        weight = bin_weights(target, self.loss.bins_1h, self.loss.hourly_weights).double()
-
-        def total_of(values: Tensor, where: Tensor) -> Tensor:
-            return torch.where(where.expand_as(values), values, 0.0).sum()
-
-        scale = cells.sum() * self.d0 if self.d0 is not None else total_of(weight, cells)
-        parts = [
-            total_of(error, wet),
-            total_of(equal, wet),
-            total_of(error, valid),
-            valid.sum(),
-            total_of(weight * error, cells),
-            scale,
-        ]
+        target, total = batch["target_1h"], batch["target_sum"]
+        output = self.net.output(batch["input"])
+        predicted = self.net.hours(*output, total)
+        parts: list[Tensor] = []
+        for factor, (numerator, denominator) in self._terms(output, predicted.double(), batch):
+            parts += [factor * numerator, denominator]
         self.sums += torch.stack([p.double().to(self.sums.device) for p in parts])
+        arrays = (a.detach().float().cpu().numpy() for a in (predicted, target, total[:, 0]))
+        for hours, truth, amount in zip(*arrays, strict=True):
+            methods = {"model": hours, "equal": equal_split(amount)}
+            settings = (self.scores.thresholds_1h, self.scores.categories_1h)
+            wet = self.scores.wet_hour_mm
+            self.tally += window_tally(methods, truth, amount, *settings, wet_hour_mm=wet)
 
     def on_validation_epoch_end(self) -> None:
         """Log loss, conditional MSE skill against S/3 and 1 h RMSE over all ranks."""
-        wet, equal, everywhere, cells, loss, scale = all_reduce(self.sums).tolist()
-        nan = float("nan")
+        terms = all_reduce(self.sums).tolist()
+        ratios = [n / d for n, d in zip(terms[::2], terms[1::2], strict=True) if d]
+        settings = (self.scores.thresholds_1h, self.scores.categories_1h)
+        scores = summarise(sum(gather(self.tally), Tally()), ("model", "equal"), *settings)
+        self.epoch_scores = {
+            "binary_hourly": scores["binary_hourly"]["model"]["pooled"],
+            "categories_hourly": scores["categories_hourly"]["model"]["all"]
+            | {"edges_mm": scores["categories_hourly"]["edges_mm"]},
+            "wet_hours_accuracy": scores["wet_hours"]["model"]["all"]["accuracy"],
+            "wet_pattern_accuracy": scores["wet_pattern"]["model"]["accuracy"],
+            "rmse_1h": scores["rmse_1h"],
+        }
         self.log_dict(
             {
-                "val_loss": loss / scale if scale else nan,
-                "val_skill": 1 - wet / equal if equal else nan,
-                "val_rmse_1h": (everywhere / (3 * cells)) ** 0.5 if cells else nan,
+                "val_loss": sum(ratios) if terms[1] else float("nan"),
+                "val_skill": scores["mse_skill"]["conditional"],
+                "val_rmse_1h": scores["rmse_1h"]["model"],
             }
         )
 

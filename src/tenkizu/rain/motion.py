@@ -7,7 +7,9 @@ eastward positive, constant over the nine hours. Totals are (H, W) in mm, NaN wh
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
+from scipy import ndimage, sparse  # type: ignore[import-untyped]
+
+from tenkizu.rain.baselines import equal_split
 
 __all__ = ["advect", "estimate_motion", "motion_from_winds", "motion_split", "trajectory_split"]
 
@@ -22,12 +24,13 @@ TRACE_MM = 0.01
 _COARSE_CELLS = 40  # cells along the shorter side on which displacements are searched
 _REACH = 1 / 3  # largest displacement in three hours, along each axis
 _NEIGHBOURHOOD = 0.15  # standard deviation of the Gaussian in which cells share one displacement
+_UNMATCHED = 0.02  # part of all rain that counts as unmatched for any displacement
 _SLOW = 0.05  # cost of the largest displacement; a mismatch costs at most 1
 _ALIKE = 1.0  # cost of differing by that much from the motion of the whole domain
 
 # trajectory_split. Few rounds: rain does not persist for nine hours.
 _ROUNDS = 5
-_UNCERTAINTY = 0.5  # standard error of the motion, relative to its mean speed
+_UNCERTAINTY = 0.4  # standard error of the motion, relative to its mean speed
 
 
 def motion_from_winds(
@@ -66,7 +69,7 @@ def advect(
     weight = _bilinear(known.astype(np.float64), origin)
     carried = np.full_like(field, np.nan)
     filled = _bilinear(np.where(known, field, 0).astype(np.float64), origin)
-    np.divide(filled, weight, out=carried, where=weight >= 0.5, casting="same_kind")
+    np.divide(filled, weight, out=carried, where=weight >= 0.5)
     return carried
 
 
@@ -96,9 +99,9 @@ def trajectory_split(previous: Field, total: Field, following: Field, motion: Mo
     A 3-hour total of moving rain is smeared along its path, and `motion_split` smears it again.
     Here the hours start as thirds of the totals; then, in turn, each hour is averaged with its
     neighbours in time carried to it, and each three hours are scaled back to their total. The
-    carried rain is blurred by half the mean distance of an hour's motion, because motion estimated
-    from totals is uncertain by about that much. A missing total constrains nothing; missing rain
-    is taken from the nearest known cell.
+    carried rain is blurred by 0.4 of the mean distance of an hour's motion, so that a motion
+    somewhat wrong does little harm. A missing total constrains nothing; missing rain is taken
+    from the nearest known cell.
     """
     rows, columns = total.shape
     if np.isnan(total).all():
@@ -110,6 +113,7 @@ def trajectory_split(previous: Field, total: Field, following: Field, motion: Mo
     blur = _UNCERTAINTY * float(np.hypot(*motion).mean())
     onward, back = (_transport(_departure(motion, hours)) for hours in (1.0, -1.0))
     hours = np.repeat(totals.T / 3, 3, axis=1)
+    trace = np.where(known, np.float32(TRACE_MM / 3), np.float32(0)).T[:, :, None]
     terms = np.array([2, 3, 3, 3, 3, 3, 3, 3, 2], np.float32)
     for _ in range(_ROUNDS):
         source = hours.reshape(rows, columns, 9)
@@ -118,13 +122,29 @@ def trajectory_split(previous: Field, total: Field, following: Field, motion: Mo
         mean = hours.copy()
         mean[:, 1:] += onward @ source[:, :-1]
         mean[:, :-1] += back @ source[:, 1:]
-        mean = mean / terms + np.float32(TRACE_MM / 3)
-        three = mean.reshape(-1, 3, 3)
-        factor = np.where(known, totals / three.sum(axis=2).T, np.float32(1))
+        three = (mean / terms).reshape(-1, 3, 3) + trace
+        factor = np.ones_like(totals)
+        np.divide(totals, three.sum(axis=2).T, out=factor, where=known)
         hours = (three * factor.T[:, :, None]).reshape(-1, 9)
     # A trace once more: a total of denormal size may have been scaled to nothing.
     middle = hours[:, 3:6].T.reshape(3, rows, columns) + np.float32(1e-9)
     return _share_out(middle, total)
+
+
+def motion_hours(previous: Field, total: Field, following: Field) -> Field:
+    """The motion baseline: `trajectory_split` along the motion of the totals, (3, H, W), mm.
+
+    One neighbour is enough to tell the motion; where both are wholly unknown the hours are S/3.
+
+    Args:
+        previous: P, (H, W), mm, NaN where missing.
+        total: S, (H, W), mm, NaN where missing.
+        following: N, (H, W), mm, NaN where missing.
+    """
+    if np.isnan(previous).all() and np.isnan(following).all():
+        return equal_split(total)
+    motion = estimate_motion(previous, total, following)
+    return trajectory_split(previous, total, following, motion)
 
 
 def estimate_motion(previous: Field, total: Field, following: Field) -> Motion:
@@ -145,7 +165,10 @@ def estimate_motion(previous: Field, total: Field, following: Field) -> Motion:
     mismatch, energy = _compare(fields, reach)
     axis = np.arange(-reach, reach + 1) / reach
     down, right = (part[:, :, None, None] for part in np.meshgrid(axis, axis, indexing="ij"))
-    whole = mismatch.sum((2, 3), keepdims=True) / (energy.sum((2, 3), keepdims=True) + 1e-9)
+    whole, rain = (a.sum((2, 3), keepdims=True) for a in (mismatch, energy))
+    # Where the fields barely meet, a match says little: some rain counts as unmatched.
+    unmatched = _UNMATCHED * rain.max() + 1e-9
+    whole = (whole + unmatched) / (rain + unmatched)
     common = _lowest(whole + _SLOW * (down**2 + right**2)) / reach
     sigma = _NEIGHBOURHOOD * min(rows, columns)
     mismatch, energy = (
@@ -159,7 +182,8 @@ def estimate_motion(previous: Field, total: Field, following: Field) -> Motion:
     local = ndimage.gaussian_filter(_lowest(cost), sigma / 2, mode="nearest", axes=(1, 2))
     y, x = ((np.arange(size) + 0.5) / step - 0.5 for size in total.shape)
     places = np.stack(np.meshgrid(y, x, indexing="ij"))
-    return np.stack([_bilinear(part, places) for part in local]) * (step / 3.0)
+    motion: Motion = np.stack([_bilinear(part, places) for part in local]) * (step / 3.0)
+    return motion
 
 
 def _share_out(estimates: NDArray[np.floating], total: Field) -> Field:
@@ -218,9 +242,7 @@ def _nearest_known(field: Field) -> Field:
     missing = np.isnan(field)
     if not missing.any():
         return field
-    nearest = ndimage.distance_transform_edt(
-        missing, return_distances=False, return_indices=True
-    )
+    nearest = ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
     filled: Field = field[tuple(nearest)]
     return filled
 
@@ -269,15 +291,14 @@ def _lowest(cost: Motion) -> Motion:
     lowest = np.unravel_index(cost.reshape(-1, rows, columns).argmin(axis=0), (side, side))
     cells = np.indices((rows, columns))
     centre = cost[*lowest, *cells]
-    result = np.stack(lowest).astype(np.float64) - side // 2
-    for axis in (0, 1):
-        inside = (lowest[axis] > 0) & (lowest[axis] < side - 1)
-        low, high = (
-            cost[*(np.clip(k + o * (a == axis), 0, side - 1) for a, k in enumerate(lowest)), *cells]
-            for o in (-1, 1)
-        )
+    result: Motion = np.stack(lowest).astype(np.float64) - side // 2
+    i, j = lowest
+    for axis, k in enumerate(lowest):
+        less, more = np.maximum(k - 1, 0), np.minimum(k + 1, side - 1)
+        low, high = (cost[*((n, j) if axis == 0 else (i, n)), *cells] for n in (less, more))
         bend = low - 2 * centre + high
         offset = np.zeros_like(bend)
+        inside = (k > 0) & (k < side - 1)
         np.divide(low - high, 2 * bend, out=offset, where=inside & (bend > 1e-12))
         result[axis] += np.clip(offset, -0.5, 0.5)
     return result

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from tenkizu.core import charts
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.grid import Grid
+from tenkizu.rain.tables import window_label
 
 WIDTH_PX = 1600
 """Width of every figure."""
@@ -40,8 +41,7 @@ _LOSS_PANELS: tuple[tuple[str, str, dict[str, tuple[str, str]]], ...] = (
 
 def panel_name(start: np.datetime64) -> str:
     """File name of a window's panels, by its initial time t0 = ``start`` - 3 h."""
-    t0 = np.datetime_as_string(start.astype("datetime64[m]") - 3 * _HOUR, unit="h")
-    return f"validation_{t0.replace('T', '_')}.png"
+    return f"validation_{window_label(start)}.png"
 
 
 def rain_limits(

@@ -50,7 +50,7 @@ def predict(
         bounds, and ``rain_3h`` (window, y, x), the given totals.
 
     Raises:
-        ConfigError: the output would overwrite the input.
+        ConfigError: the output would overwrite the input, or shares are asked of a model without.
         DataError: the model or the file cannot be used.
     """
     from tenkizu.rain.model import RainModel
@@ -59,6 +59,12 @@ def predict(
     if output.exists() and output.samefile(data):
         raise ConfigError("the output is the input file", file=output)
     loaded = RainModel.load(model)
+    if share and not loaded.net.conserves:
+        raise ConfigError(
+            "this model's hours do not add to the total, so they have no shares",
+            variable="share",
+            next_step="leave --share out, or use a model with model.rescale=true",
+        )
     with open_rain(data, options) as series:
         for note in filter(None, [*series.notes, loaded.check_grid(series.grid)]):
             log.warning("%s: %s", series.path.name, note)
@@ -68,7 +74,7 @@ def predict(
             writer = _Writer(file, series, starts, loaded, share)
             for i, start in enumerate(follow(starts, "predicting")):
                 rain = to_rain(read_window(series, start))
-                writer.write(i, rain[4], loaded.net.split(rain, start))
+                writer.write(i, rain[4], loaded.split(rain, start, series.grid))
     return output
 
 
@@ -84,6 +90,8 @@ class _Writer:
         share: bool,
     ) -> None:
         self.file, self.series, self.share = file, series, share
+        # A direct head has no link to S, and says so in model.json.
+        self.conserves = model.net.conserves
         grid = series.grid
         rows, columns = grid.y_name, grid.x_name
         file.dimensions = {
@@ -215,7 +223,7 @@ class _Writer:
             DataError: the hours do not add to S; the file is not kept.
         """
         departure = np.abs(hours.sum(axis=0, dtype=np.float64) - total)
-        wrong = departure > SUM_TOLERANCE * total
+        wrong = (departure > SUM_TOLERANCE * total) & self.conserves
         if wrong.any():
             raise DataError(
                 "the hours do not add to the total",

@@ -23,11 +23,12 @@ from tenkizu.rain.baselines import Climatology
 from tenkizu.rain.config import SPLITS, DataConfig, RainConfig, SplitsConfig
 from tenkizu.rain.hourly import RainSeries, SourceOptions, Window, open_rain, read_window
 from tenkizu.rain.hourly import window_starts as starts_of
-from tenkizu.rain.tables import RAIN, Rain, quantiles, window_tables
+from tenkizu.rain.motion import motion_hours
+from tenkizu.rain.tables import MOTION, RAIN, Rain, quantiles, window_tables
 
 log = logging.getLogger(__name__)
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when what `prepare` writes changes, so that older stores are made anew."""
 
 QUANTILES = (0.01, 0.5, 0.99)
@@ -118,7 +119,10 @@ def _plan_hash(config: RainConfig, paths: Sequence[Path]) -> str:
     )
     bins = config.loss.model_dump(mode="json", include={"bins_1h", "bins_sum", "mask_mm"})
     inputs = [_fingerprint(path) for path in paths]
-    return config_hash({"layout": LAYOUT, "data": settings, "bins": bins, "inputs": inputs})
+    plan = {"layout": LAYOUT, "data": settings, "bins": bins, "inputs": inputs}
+    if "motion" in config.data.context:
+        plan["motion"] = True
+    return config_hash(plan)
 
 
 def _fingerprint(path: Path) -> str:
@@ -196,6 +200,7 @@ def _write(
     planned = _plan(config.data, series)
     writer = StoreWriter(config.data.store, plan_hash)
     blocks: list[dict[str, Any]] = []
+    motion, carried = "motion" in config.data.context, list[dict[str, Any]]()
     summaries: list[dict[str, Any]] = []
     months = sorted({str(w.start.astype("datetime64[M]")) for w in planned})
     first = 0
@@ -214,6 +219,23 @@ def _write(
 
         summaries.append(writer.block(name, (len(windows), len(RAIN), *grid.shape), fill))
         blocks.append({"file": f"{name}.npy", "first": first, "count": len(windows)})
+        if motion:
+            stored = np.load(writer.part / f"{name}.npy", mmap_mode="r")
+
+            def fill_motion(
+                array: Rain, stored: Rain = stored, month: str = month
+            ) -> dict[str, Any]:
+                for i, rain in enumerate(track(stored, f"motion of {month}")):
+                    previous, total, following = rain[0], rain[4], rain[5]
+                    unknown = np.full_like(total, np.nan)
+                    array[i, :3] = motion_hours(previous, total, following)
+                    array[i, 3:6] = motion_hours(unknown, total, following)
+                    array[i, 6:] = motion_hours(previous, total, unknown)
+                return {}
+
+            name = name.replace("rain", "motion")
+            writer.block(name, (len(windows), 3 * len(MOTION), *grid.shape), fill_motion)
+            carried.append({"file": f"{name}.npy", "first": first, "count": len(windows)})
         first += len(windows)
     parts = reduce(add, map(_Parts.from_json, summaries))
     meta = {
@@ -223,7 +245,10 @@ def _write(
         "starts": [str(w.start) for w in planned],
         "splits": [w.split for w in planned],
         "grid": grid.to_json(),
-        "arrays": {"rain": {"channels": RAIN, "units": "mm", "blocks": blocks}},
+        "arrays": {"rain": {"channels": RAIN, "units": "mm", "blocks": blocks}}
+        | (
+            {"motion": {"channels": 3 * MOTION, "units": "mm", "blocks": carried}} if motion else {}
+        ),
         "statistics": {
             "period": "training windows only",
             "mm": parts.moments.to_json() | {"std": parts.moments.std},

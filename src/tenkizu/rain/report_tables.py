@@ -1,11 +1,12 @@
 """Tables of an evaluation's scores for the report."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
-from tenkizu.core.report import UNDEFINED, Html, Section, missing, paragraph, table
-from tenkizu.rain.evaluation import LABELS
+from tenkizu.core.report import UNDEFINED, Html, missing, paragraph, table
+from tenkizu.rain.score_text import label_of
 
 Scores = Mapping[str, Any]
 
@@ -34,45 +35,38 @@ def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def label(method: str) -> str:
-    """A method's name in tables."""
-    return LABELS.get(method, method)
-
-
 def summary_table(splits: Mapping[str, Scores]) -> Html:
     """Model and baselines on every split: 1 h RMSE and MAE of all cells, and both skills.
 
     Args:
-        splits: scores by the name of the split, in the order of columns.
+        splits: scores by the name of the split, in the order of rows.
     """
-    columns = ["method"]
-    for split in splits:
-        columns += [
-            f"{split}: RMSE 1 h, mm",
-            "MAE 1 h, mm",
-            "skill, all cells",
-            "skill, S ≥ 0.1 mm",
-        ]
-    rows = []
-    for method in _methods(splits.values()):
-        row = [label(method)]
-        for scores in splits.values():
-            row += [number(scores[key].get(method)) for key in ("rmse_1h", "mae_1h")]
+    columns = (
+        "split",
+        "method",
+        "RMSE 1 h, mm",
+        "MAE 1 h, mm",
+        "skill, all cells",
+        "skill, S ≥ 0.1 mm",
+    )
+    rows: list[list[str]] = []
+    marked: list[int] = []
+    for split, scores in splits.items():
+        for method in scores.get("rmse_1h") or ():
+            if method == "model":
+                marked.append(len(rows))
+            row = [split, label_of(method)]
+            row += [number((scores.get(key) or {}).get(method)) for key in ("rmse_1h", "mae_1h")]
             row += [_skill(scores, method, subset) for subset in ("all", "conditional")]
-        rows.append(row)
-    return table(columns, rows, marked=[0])
-
-
-def _methods(splits: Any) -> list[str]:  # noqa: ANN401 - an iterable of scores
-    """Methods of all splits, in order of appearance."""
-    return list(dict.fromkeys(method for scores in splits for method in scores["rmse_1h"]))
+            rows.append(row)
+    return table(columns, rows, marked=marked)
 
 
 def _skill(scores: Scores, method: str, subset: str) -> str:
     """MSE skill against S/3, with its interval where there is one."""
-    text = number(scores["mse_skill_by_method"][subset].get(method))
-    against = scores.get("intervals", {}).get("skill_against_equal", {})
-    return text + interval(against.get(method, {}).get(subset))
+    skills = (scores.get("mse_skill_by_method") or {}).get(subset) or {}
+    against = (scores.get("intervals") or {}).get("skill_against_equal") or {}
+    return number(skills.get(method)) + interval((against.get(method) or {}).get(subset))
 
 
 def interval(estimate: Mapping[str, float | None] | None) -> str:
@@ -81,6 +75,26 @@ def interval(estimate: Mapping[str, float | None] | None) -> str:
     if low is None or high is None or math.isnan(low) or math.isnan(high) or low == high:
         return ""
     return f" ({number(low)} to {number(high)})"
+
+
+def verdict(split: str, scores: Scores) -> list[Html]:
+    """Whether the split is better than S/3 at a given cell, in one sentence, where compared."""
+    found = (scores.get("equal_split") or {}).get("overall")
+    if not found:
+        return []
+    if not found["cells"]:
+        return [paragraph(f"On {split} there is no cell with S ≥ 0.1 mm to compare.")]
+    win, tie, loss = (
+        number(None if share is None else 100 * share, 1)
+        for share in (found["win_rate"]["value"], found["tie_rate"], found["loss_rate"])
+    )
+    return [
+        paragraph(
+            f"On {split}, at a given cell and time with S ≥ 0.1 mm, the model is nearer to the "
+            f"truth than S/3 in {win} of 100 cases, as near in {tie} and further in {loss}; "
+            f"verdict by the 1 h RMSE: {str(found['verdict']).lower()}."
+        )
+    ]
 
 
 def interval_notes(scores: Scores) -> list[Html]:
@@ -111,17 +125,19 @@ def interval_notes(scores: Scores) -> list[Html]:
         estimate = best.get("conditional") or {}
         parts.append(
             paragraph(
-                f"Skill of the model against the best baseline, {label(best.get('baseline', '?'))}"
-                f" (S ≥ 0.1 mm): {number(estimate.get('value'))}{interval(estimate)}"
+                "MSE skill of the model against the best baseline, "
+                f"{label_of(best.get('baseline', '?'))} (S ≥ 0.1 mm): "
+                f"{number(estimate.get('value'))}{interval(estimate)}."
             )
         )
     return parts
 
 
-def binary_table(scores: Scores) -> Html:
+def binary_table(scores: Scores) -> list[Html]:
     """Categorical scores of every threshold and method, the hours pooled."""
     binary = scores["binary_hourly"]
-    rows, marked = [], []
+    rows: list[list[str]] = []
+    marked: list[int] = []
     for threshold in sorted(binary["model"]["pooled"], key=float):
         for method in binary:
             found = binary[method]["pooled"][threshold]
@@ -130,13 +146,13 @@ def binary_table(scores: Scores) -> Html:
             rows.append(
                 [
                     f"≥ {threshold} mm",
-                    label(method),
+                    label_of(method),
                     f"{found['hits'] + found['misses']:,}",
                     *(number(found[key]) for key in _BINARY),
                 ]
             )
     columns = ("event", "method", "observed", *_BINARY.values())
-    return table(columns, rows, "Hourly events, hours pooled, all cells", marked)
+    return [table(columns, rows, "Hourly events, hours pooled, all cells", marked)]
 
 
 def category_tables(scores: Scores) -> list[Html]:
@@ -144,11 +160,11 @@ def category_tables(scores: Scores) -> list[Html]:
     categories = scores["categories_hourly"]
     methods = [key for key in categories if key != "edges_mm"]
     overall = [
-        [label(m), *(number(categories[m][s]["accuracy"]) for s in ("all", "conditional"))]
+        [label_of(m), *(number(categories[m][s]["accuracy"]) for s in ("all", "conditional"))]
         for m in methods
     ]
     edges = [f"{edge:g}" for edge in categories["edges_mm"]]
-    names = [f"{a} to {b} mm" for a, b in zip(edges, edges[1:], strict=False)]
+    names = [f"{a} to {b} mm" for a, b in pairwise(edges)]
     names.append(f"≥ {edges[-1]} mm")
     model = categories["model"]["all"]
     classes = [
@@ -172,13 +188,13 @@ def category_tables(scores: Scores) -> list[Html]:
     ]
 
 
-def timing_table(scores: Scores) -> Html | None:
-    """Number and pattern of wet hours and the heaviest hour; None where they were not scored."""
+def timing_table(scores: Scores) -> list[Html]:
+    """Number and pattern of wet hours and the heaviest hour, where scored."""
     if not {"wet_hours", "wet_pattern", "peak_hour"} <= set(scores):
-        return None
+        return []
     rows = [
         [
-            label(m),
+            label_of(m),
             number(scores["wet_hours"][m]["all"]["accuracy"]),
             number(scores["wet_hours"][m]["conditional"]["accuracy"]),
             number(scores["wet_pattern"][m]["accuracy"]),
@@ -193,9 +209,8 @@ def timing_table(scores: Scores) -> Html | None:
         "which hours are wet",
         "heaviest hour",
     )
-    return table(
-        columns, rows, "Share of right answers; cells with S ≥ 0.1 mm but for the first", [0]
-    )
+    caption = "Share of right answers; cells with S ≥ 0.1 mm but for the first column"
+    return [table(columns, rows, caption, [0])]
 
 
 def group_tables(scores: Scores) -> list[Html]:
@@ -206,24 +221,13 @@ def group_tables(scores: Scores) -> list[Html]:
         if not found:
             continue
         rows = [
-            [name, f"{entry['cells']:,}", *(number(found[m][name]["skill"]) for m in found)]
+            [
+                name.replace(">=", "≥ "),
+                f"{entry['cells']:,}",
+                *(number(found[m][name]["skill"]) for m in found),
+            ]
             for name, entry in found["model"].items()
         ]
-        columns = [heading, "cells", *(label(m) for m in found)]
+        columns = [heading, "cells", *(label_of(m) for m in found)]
         tables.append(table(columns, rows, f"MSE skill against S/3, {title}"))
     return tables
-
-
-def score_sections(scores: Scores) -> Sequence[Section]:
-    """The tables of one split: events, classes, timing, groups."""
-    sections = [
-        Section("Events", [binary_table(scores)]),
-        Section("Classes", category_tables(scores)),
-    ]
-    timing = timing_table(scores)
-    if timing:
-        sections.append(Section("Wet hours and the heaviest hour", [timing]))
-    groups = group_tables(scores)
-    if groups:
-        sections.append(Section("Skill by amount, hour and season", groups))
-    return sections

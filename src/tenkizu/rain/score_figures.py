@@ -1,6 +1,10 @@
-"""Figures of an evaluation's scores: fractions skill score and performance diagram."""
+"""Figures of an evaluation's scores: fractions skill score and performance diagram.
 
-from collections.abc import Mapping, Sequence
+`score_drawings` lists these and the improvement maps for one evaluation.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from tenkizu.core import charts
 from tenkizu.core.errors import DataError
-from tenkizu.rain.evaluation import LABELS
+from tenkizu.rain.improvement_maps import draw_improvement_maps
+from tenkizu.rain.score_text import label_of
 
 WIDTH_PX = 1600
 """Width of every figure."""
@@ -25,6 +30,29 @@ _CSI_LEVELS = np.arange(0.1, 0.95, 0.1)
 _BIAS_RAYS = (0.2, 0.5, 0.8, 1.0, 1.25, 2.0, 5.0)
 
 Matrix = NDArray[np.float64]
+
+
+def score_drawings(
+    folder: Path, scores: Mapping[str, Any]
+) -> dict[str, Callable[[str | Path], Path]]:
+    """The figures that an evaluation's results allow, by file name, each drawn when called.
+
+    Args:
+        folder: of the evaluation; holds ``equal_split_maps.npz`` or not.
+        scores: the content of ``scores.json``.
+    """
+    drawings: dict[str, Callable[[str | Path], Path]] = {}
+    if scores.get("binary_hourly"):
+        drawings["performance.png"] = partial(
+            draw_performance_diagram, binary=scores["binary_hourly"]
+        )
+    fss = scores.get("fss") or {}
+    if fss.get("thresholds_mm") and fss.get("windows_cells"):
+        drawings["fss.png"] = partial(draw_fss_matrix, fss=fss)
+    maps = folder / "equal_split_maps.npz"
+    if maps.exists():
+        drawings["improvement_maps.png"] = partial(draw_improvement_maps, maps=maps)
+    return drawings
 
 
 def draw_fss_matrix(path: str | Path, fss: Mapping[str, Any]) -> Path:
@@ -118,7 +146,7 @@ def draw_performance_diagram(path: str | Path, binary: Mapping[str, Any]) -> Pat
                     clip_on=False,
                     zorder=6 if i == 0 else 5,
                 )
-            methods.append(Line2D([], [], color=colour, label=LABELS.get(method, method)))
+            methods.append(Line2D([], [], color=colour, label=label_of(method)))
         shapes = [
             Line2D(
                 [],

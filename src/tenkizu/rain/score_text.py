@@ -13,6 +13,7 @@ LABELS = {
     "equal": "equal split S/3",
     "linear": "linear interpolation",
     "climatological": "climatological shares",
+    "motion": "carried along the motion",
 }
 """Names of methods in tables and figures; others go by their own name."""
 

@@ -5,11 +5,13 @@ Liu et al. 2021 (https://arxiv.org/abs/2103.14030) describe the blocks, Cao et a
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from tenkizu.core.errors import ConfigError
 from tenkizu.rain.windows import WindowAttention
@@ -118,6 +120,31 @@ class Expansion(nn.Module):
         return spread
 
 
+class BilinearExpansion(nn.Module):
+    """Refine the grid by bilinear interpolation, then mix with a 3 x 3 convolution.
+
+    Neighbouring cells of the finer grid come from the same weights, so there is no checkerboard
+    (Odena et al. 2016, https://doi.org/10.23915/distill.00003).
+    """
+
+    def __init__(self, width: int, factor: int, out_width: int) -> None:
+        super().__init__()
+        self.factor = factor
+        self.mix = nn.Conv2d(width, out_width, 3, padding=1, bias=False)
+        self.norm = nn.LayerNorm(out_width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, H, W, C) to (B, factor H, factor W, out_width)."""
+        fine = functional.interpolate(
+            tokens.permute(0, 3, 1, 2),
+            scale_factor=self.factor,
+            mode="bilinear",
+            align_corners=False,
+        )
+        spread: Tensor = self.norm(self.mix(fine).permute(0, 2, 3, 1))
+        return spread
+
+
 class FullResolutionSkip(nn.Module):
     """Bring the unpatched inputs to the last features, so that detail need not pass the patches.
 
@@ -156,6 +183,10 @@ class SwinUNet(nn.Module):
         drop_path: stochastic depth of the last encoder block; it grows linearly from 0.
         patch_size: side of a patch, in cells.
         full_resolution_skip: lead the inputs past the patches to the last features.
+        upsampling: ``shuffle`` (`Expansion`) or ``bilinear`` (`BilinearExpansion`).
+        temperature_map: give one more map, the raw temperature of each cell.
+        activation_checkpointing: in training, keep only the input of each block and compute the
+            block again in the backward pass.
         fused_attention: use torch's fused attention where it is faster (not on CPU).
 
     Raises:
@@ -174,6 +205,9 @@ class SwinUNet(nn.Module):
         drop_path: float = 0.2,
         patch_size: int = 4,
         full_resolution_skip: bool = False,
+        upsampling: Literal["shuffle", "bilinear"] = "shuffle",
+        temperature_map: bool = False,
+        activation_checkpointing: bool = False,
         fused_attention: bool = True,
     ) -> None:
         super().__init__()
@@ -196,6 +230,8 @@ class SwinUNet(nn.Module):
                 )
             )
 
+        expansion = BilinearExpansion if upsampling == "bilinear" else Expansion
+        self.activation_checkpointing = activation_checkpointing
         down, up = range(stages - 1), range(stages - 2, -1, -1)
         self.size_multiple = patch_size * 2 ** (stages - 1) * window_size
         self.patch_embed = PatchEmbedding(in_channels, embed_dim, patch_size)
@@ -203,18 +239,28 @@ class SwinUNet(nn.Module):
         self.patch_merging = nn.ModuleList(PatchMerging(widths[i]) for i in down)
         self.bottleneck_norm = nn.LayerNorm(widths[-1])
         self.decoder_blocks = nn.ModuleList(stage(i) for i in up)
-        self.patch_expanding = nn.ModuleList(Expansion(2 * widths[i], 2, widths[i]) for i in up)
+        self.patch_expanding = nn.ModuleList(expansion(2 * widths[i], 2, widths[i]) for i in up)
         self.skip_linears = nn.ModuleList(nn.Linear(2 * widths[i], widths[i]) for i in up)
         self.last_norm = nn.LayerNorm(embed_dim)
-        self.final_x4 = Expansion(embed_dim, patch_size, embed_dim)
+        self.final_x4 = expansion(embed_dim, patch_size, embed_dim)
         self.full_resolution_skip = (
             FullResolutionSkip(in_channels, embed_dim) if full_resolution_skip else None
         )
         self.head = nn.Conv2d(embed_dim, out_channels, 1, bias=False)
+        half = max(embed_dim // 2, 1)
+        self.temperature = (
+            nn.Sequential(
+                nn.Conv2d(embed_dim, half, 3, padding=1), nn.GELU(), nn.Conv2d(half, 1, 1)
+            )
+            if temperature_map
+            else None
+        )
         self.apply(_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the input fields (B, in_channels, H, W) to logits (B, out_channels, H, W).
+
+        With ``temperature_map`` the raw temperature follows as one more channel.
 
         H and W are arbitrary: the fields are continued at the south and east with their edge
         values up to a multiple of patch_size * 2^(stages - 1) * window_size, and the result is cut.
@@ -229,19 +275,32 @@ class SwinUNet(nn.Module):
         for blocks, merge in zip(self.encoder_blocks, self.patch_merging, strict=False):
             # What the decoder gets is the input of the stage, not its output.
             skips.append(tokens)
-            tokens = merge(blocks(tokens))
-        tokens = self.bottleneck_norm(self.encoder_blocks[-1](tokens))
+            tokens = merge(self._through(blocks, tokens))
+        tokens = self.bottleneck_norm(self._through(self.encoder_blocks[-1], tokens))
 
         for expand, join, blocks in zip(
             self.patch_expanding, self.skip_linears, self.decoder_blocks, strict=True
         ):
-            tokens = blocks(join(torch.cat([expand(tokens), skips.pop()], dim=-1)))
+            joined = join(torch.cat([expand(tokens), skips.pop()], dim=-1))
+            tokens = self._through(blocks, joined)
 
         features = self.final_x4(self.last_norm(tokens)).permute(0, 3, 1, 2)
         if self.full_resolution_skip is not None:
             features = self.full_resolution_skip(features, x)
-        logits: Tensor = self.head(features)
-        return logits[..., :height, :width].contiguous()
+        maps: Tensor = self.head(features)
+        if self.temperature is not None:
+            maps = torch.cat([maps, self.temperature(features)], dim=1)
+        return maps[..., :height, :width].contiguous()
+
+    def _through(self, blocks: nn.Module, tokens: Tensor) -> Tensor:
+        """Send tokens through the blocks of a stage."""
+        if not (self.activation_checkpointing and self.training and torch.is_grad_enabled()):
+            through: Tensor = blocks(tokens)
+            return through
+        for block in blocks.children():
+            # The generator is set back for the second pass, so that DropPath drops the same.
+            tokens = checkpoint(block, tokens, use_reentrant=False)
+        return tokens
 
 
 def parameter_table(model: SwinUNet) -> dict[str, int]:

@@ -12,10 +12,23 @@ from tenkizu.rain.config import ChecksConfig, LossConfig
 RAIN = ("P", "y4", "y5", "y6", "S", "N")
 """Order of the stored rain array (6, H, W); mm, NaN where missing."""
 
+MOTION = ("M4", "M5", "M6")
+"""The hours of the motion baseline (3, H, W), mm, that the network sees on request.
+
+The store keeps them three times, (9, H, W): from P, S and N, without P, and without N, since
+training hides a neighbour now and then.
+"""
+
 Rain = NDArray[np.float32]
 
 QUANTILE_EDGES = np.concatenate([[0.0], np.geomspace(0.01, 1000.0, 2049)])
 """Fine bins for quantiles of rain amounts, mm: about 0.6 % wide, the first holds dry values."""
+
+
+def window_label(start: np.datetime64) -> str:
+    """Name of a window in files and tables: its t0 = ``start`` - 3 h, such as 2023-11-02_18."""
+    t0 = start.astype("datetime64[m]") - np.timedelta64(180, "m")
+    return str(t0.astype("datetime64[h]")).replace("T", "_")
 
 
 def window_tables(rain: Rain, loss: LossConfig) -> Tally:

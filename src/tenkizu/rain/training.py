@@ -9,11 +9,12 @@ from tenkizu.core.config import dump_config
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.launch import Place, log_to, processes, run_processes, supervised
 from tenkizu.core.stats import Moments
-from tenkizu.core.store import SampleStore, write_text
+from tenkizu.core.store import SampleStore, write_json, write_text
 from tenkizu.core.verification import Tally
 from tenkizu.rain.config import RainConfig
 from tenkizu.rain.preparation import Track, prepare
 from tenkizu.rain.tables import check_units, equal_split_error
+from tenkizu.rain.weights import loss_weights
 
 log = logging.getLogger(__name__)
 
@@ -125,10 +126,14 @@ def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
         sum(p.numel() for p in net.parameters()),
         ", ".join(net.channels),
     )
-    module = RainModule(net, config, equal_split_error(tables, config.loss.hourly_weights))
+    weights = loss_weights(config.loss, tables, config.model.head == "direct")
+    if weights.computed and place.rank == 0:
+        write_json(folder / "computed_weights.json", weights.to_json())
+    module = RainModule(net, config, equal_split_error(tables, weights.hourly), weights)
     settings = config.train
-    training = RainDataset(store, "train", net.channels, config.data, settings.seed)
-    choosing = RainDataset(store, "validation", net.channels)
+    static = config.data.static_file
+    training = RainDataset(store, "train", net.channels, config.data, settings.seed, static)
+    choosing = RainDataset(store, "validation", net.channels, static_file=static)
     if not len(choosing):
         raise DataError(
             "no validation windows to choose the epoch by",
@@ -188,6 +193,7 @@ def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
                     "epoch": best.get("epoch"),
                     "value": best.get(settings.select),
                 },
+                "computed_weights": weights.to_json() if weights.computed else None,
                 "config": config.model_dump(mode="json"),
             },
         )
@@ -198,15 +204,21 @@ def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
 def _finish(config: RainConfig, folder: Path, store: SampleStore, track: Track | None) -> None:
     """Curves and evaluation after training; a failing figure never loses scores."""
     from tenkizu.core.store import read_json
+    from tenkizu.rain.curves import draw_epoch_curves
     from tenkizu.rain.evaluation import evaluate_store
     from tenkizu.rain.plots import draw_loss_curve
+    from tenkizu.rain.reporting import report
 
     try:
-        draw_loss_curve(
-            folder / "loss_curve.png", read_json(folder / "history.json", "a training history")
-        )
+        history = read_json(folder / "history.json", "a training history")
+        draw_loss_curve(folder / "loss_curve.png", history)
+        draw_epoch_curves(folder, history)
     except Exception:
-        log.exception("the loss curve could not be drawn")
+        log.exception("the curves could not be drawn")
     for split in ("validation", "test"):
         if split in store.meta["splits"]:
             evaluate_store(folder, store, split, folder / "evaluation" / split, config, track)
+    try:
+        report(folder)
+    except Exception:
+        log.exception("the report could not be written; `tenkizu rain report` tries again")
