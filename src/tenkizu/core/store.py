@@ -288,6 +288,6 @@ def open_finished(path: str | Path, plan_hash: str, overwrite: bool) -> SampleSt
             file=store.path,
             found=store.meta.get("plan_hash"),
             expected=plan_hash,
-            next_step="choose another data.store, or add --overwrite to replace it",
+            next_step="choose another data.store, or replace it: run `prepare` with --overwrite",
         )
     return store

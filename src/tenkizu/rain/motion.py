@@ -11,7 +11,14 @@ from scipy import ndimage, sparse  # type: ignore[import-untyped]
 
 from tenkizu.rain.baselines import equal_split
 
-__all__ = ["advect", "estimate_motion", "motion_from_winds", "motion_split", "trajectory_split"]
+__all__ = [
+    "advect",
+    "estimate_motion",
+    "motion_from_winds",
+    "motion_hours",
+    "motion_split",
+    "trajectory_split",
+]
 
 Field = NDArray[np.float32]
 Motion = NDArray[np.float64]
