@@ -330,3 +330,20 @@ def _latitude_label(value: float, _position: int | None = None) -> str:
 
 
 _DEGREE_LABELS = {"x": _longitude_label, "y": _latitude_label}
+
+
+def write_note(ax: Axes, text: str) -> None:
+    """Say in the middle of a panel why it shows nothing."""
+    box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+    ax.text(
+        0.5,
+        0.5,
+        text,
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        color="#777777",
+        style="italic",
+        bbox=box,
+        zorder=5,
+    )

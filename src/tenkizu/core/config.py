@@ -7,7 +7,6 @@ functions here, which know nothing else about it.
 import difflib
 import hashlib
 import json
-import re
 import textwrap
 import types
 from collections.abc import Iterator, Sequence
@@ -19,24 +18,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticUndefined, to_jsonable_python
 
 from tenkizu.core.errors import ConfigError
+from tenkizu.core.yaml_dialect import Dumper, Loader
 
 _KeyPath = tuple[str | int, ...]
 
 _COMMENT_WIDTH = 90
 _ALIKE = 0.66  # difflib's ratio from which a key is suggested: batch for batch_size
-_TAG = "tag:yaml.org,2002:"
-# What the YAML 1.2 core schema takes for something other than text, with its first characters.
-_PLAIN_SCALARS = {
-    "bool": (r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    "int": (r"^[-+]?[0-9]+$", "-+0123456789"),
-    "float": (
-        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
-        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
-        "-+.0123456789",
-    ),
-    "null": (r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    "merge": (r"^<<$", "<"),
-}
 
 
 class Section(BaseModel):
@@ -76,38 +63,6 @@ class Section(BaseModel):
 
 
 T = TypeVar("T", bound=Section)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 scalars: ``off`` and dates stay text, ``1e-3`` is a number; no repeated keys."""
-
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"the key '{key.value}' is given twice", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-        return node
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes all text that YAML 1.1 or 1.2 would read as something else; lists on one line."""
-
-
-for _name, (_pattern, _first) in _PLAIN_SCALARS.items():
-    _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), list(_first))
-    _Dumper.add_implicit_resolver(_TAG + _name, re.compile(_pattern), list(_first))
-# PyYAML's own constructor would read 010 as octal.
-_Loader.add_constructor(_TAG + "int", lambda _, node: int(node.value))
-_Dumper.add_representer(
-    list, lambda dumper, value: dumper.represent_sequence(_TAG + "seq", value, flow_style=True)
-)
 
 
 def load_config(schema: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
@@ -228,7 +183,7 @@ def _read(path: str | Path) -> tuple[yaml.Node, dict[str, Any]]:
 def _parse(text: str, source: str, *, lines: bool) -> tuple[yaml.Node | None, Any]:
     """Node tree and value of a YAML text; ``lines`` puts line and column into the error."""
     try:
-        loader = _Loader(text)
+        loader = Loader(text)
         tree = loader.get_single_node()
         return tree, None if tree is None else loader.construct_document(tree)
     except yaml.MarkedYAMLError as error:
@@ -445,7 +400,7 @@ def _short(value: object) -> str:
 
 
 def _to_yaml(data: dict[str, Any]) -> str:
-    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+    return str(yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
 def _template_lines(schema: type[Section], given: Section | None, pad: str) -> Iterator[str]:

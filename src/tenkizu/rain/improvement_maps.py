@@ -127,19 +127,7 @@ def _draw_map(
     mappable = charts.draw_field(ax, grid, values, Normalize(centre - half, centre + half), cmap)
     charts.draw_coastlines(ax, grid)
     if not departures.size:
-        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-        ax.text(
-            0.5,
-            0.5,
-            f"no cell with {MIN_EVALUATIONS} evaluations",
-            transform=ax.transAxes,
-            ha="center",
-            va="center",
-            color="#777777",
-            style="italic",
-            bbox=box,
-            zorder=5,
-        )
+        charts.write_note(ax, f"no cell with {MIN_EVALUATIONS} evaluations")
     exceeded = bool((departures > half).any())
     figure = ax.get_figure()
     if figure is not None:

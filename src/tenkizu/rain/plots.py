@@ -172,7 +172,7 @@ def draw_loss_curve(path: str | Path, history: Mapping[str, Any]) -> Path:
             ax.set_title(label, loc="left", fontweight="bold", color=_INK)
             drawn = {key: _numbers(history.get(key), len(epochs)) for key in curves}
             if not any(np.isfinite(values).any() for values in drawn.values()):
-                _note(ax, "not computed")
+                charts.write_note(ax, "not computed")
                 ax.set_yticks([])
                 continue
             for key, (name, colour) in curves.items():
@@ -336,24 +336,8 @@ def _add_colour_bar(
 def _note_empty(ax: Axes, field: NDArray[np.float64], lower: float) -> None:
     """Say in the middle of a panel why it shows no colour."""
     if not np.isfinite(field).any():
-        _note(ax, "no data")
+        charts.write_note(ax, "no data")
     elif not (field > 0.0).any():
-        _note(ax, "no rain")
+        charts.write_note(ax, "no rain")
     elif not (field >= lower).any():
-        _note(ax, f"no rain ≥ {lower:g} mm")
-
-
-def _note(ax: Axes, text: str) -> None:
-    box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-    ax.text(
-        0.5,
-        0.5,
-        text,
-        transform=ax.transAxes,
-        ha="center",
-        va="center",
-        color="#777777",
-        style="italic",
-        bbox=box,
-        zorder=5,
-    )
+        charts.write_note(ax, f"no rain ≥ {lower:g} mm")
