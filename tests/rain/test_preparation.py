@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 from tenkizu.core.config import dump_config, load_config
 from tenkizu.core.errors import DataError
+from tenkizu.core.periods import SplitsConfig
 from tenkizu.core.samples import input_path, shipped_configs
 from tenkizu.core.stats import Moments
 from tenkizu.core.store import SampleStore
 from tenkizu.core.verification import Tally
 from tenkizu.rain.baselines import Climatology
-from tenkizu.rain.config import RainConfig, SplitsConfig
+from tenkizu.rain.config import RainConfig
 from tenkizu.rain.hourly import Window
 from tenkizu.rain.preparation import assign_splits, prepare, to_rain
 

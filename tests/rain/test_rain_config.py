@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from tenkizu.core.config import dump_config, json_schema, load_config, template
 from tenkizu.core.errors import ConfigError
+from tenkizu.core.periods import SplitsConfig, parse_period
 from tenkizu.core.samples import shipped_configs
 from tenkizu.rain.config import (
     V5,
@@ -14,8 +15,6 @@ from tenkizu.rain.config import (
     ModelConfig,
     RainConfig,
     ScoresConfig,
-    SplitsConfig,
-    parse_period,
 )
 
 MINIMAL = """\

@@ -20,6 +20,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Path2D
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike, NDArray
 
@@ -31,6 +33,9 @@ MISSING_COLOUR = "#d4d4d4"
 
 COAST_COLOUR = "#4a4a4a"
 """Dark grey of coastlines."""
+
+LAND_COLOUR = "#f0ece1"
+"""Pale tint of land on charts of lines."""
 
 DPI = 160
 """Resolution at which all sizes in points were chosen."""
@@ -91,14 +96,14 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(width_px: int, height_px: int) -> Figure:
+def new_figure(width_px: int, height_px: int, dpi: float = DPI) -> Figure:
     """An empty figure of even pixel size with constrained layout on an Agg canvas.
 
     The layout is matplotlib's compressed one, which also packs maps of fixed aspect closely.
     Sizes are rounded up to even numbers because H.264 video accepts no odd ones.
     """
     width, height = (side + side % 2 for side in (width_px, height_px))
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout="compressed")
+    figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi, layout="compressed")
     FigureCanvasAgg(figure)
     return figure
 
@@ -229,16 +234,11 @@ def draw_coastlines(ax: Axes, grid: Grid) -> LineCollection | None:
     """
     if grid.kind != "latlon":
         return None
-    y, x = _edges(grid, "y"), _edges(grid, "x")
-    west, east = float(x[0]), float(x[-1])
-    south, north = sorted((float(y[0]), float(y[-1])))
-    lines: list[NDArray[np.float64]] = []
-    first, last = int(np.floor((west + 180.0) / 360.0)), int(np.floor((east + 180.0) / 360.0))
-    for turn in range(first, last + 1):
-        box = (west - 360.0 * turn, east - 360.0 * turn, south, north)
-        lines += [line + np.array([360.0 * turn, 0.0]) for line in _lines_in_box(box)]
+    lines = [line + shift for shift, box in _turns(grid) for line in _lines_in_box(box)]
     if not lines:
         return None
+    x = _edges(grid, "x")
+    west, east = float(x[0]), float(x[-1])
     coast = LineCollection(
         lines,
         colors=COAST_COLOUR,
@@ -251,13 +251,51 @@ def draw_coastlines(ax: Axes, grid: Grid) -> LineCollection | None:
     return coast
 
 
-@lru_cache(maxsize=1)
-def _coast_steps() -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """All outline vertices (n, 2) as longitude and latitude, and whether i to i+1 is coast (n-1,).
+def draw_land(ax: Axes, grid: Grid, colour: str = LAND_COLOUR) -> PathPatch | None:
+    """Tint the land of a latitude-longitude grid's area, under everything else.
 
-    Steps between rings, along the 180-degree seam, across it and along the south pole are not
-    coast: the last three exist only because the file cuts polygons there.
+    Returns:
+        The patch, or None on other kinds of grid and where there is no land.
     """
+    if grid.kind != "latlon":
+        return None
+    rings = [
+        ring + shift
+        for shift, (west, east, south, north) in _turns(grid)
+        for ring in _rings()
+        if ring[:, 0].max() >= west
+        and ring[:, 0].min() <= east
+        and ring[:, 1].max() >= south
+        and ring[:, 1].min() <= north
+    ]
+    if not rings:
+        return None
+    # One path of all rings: inner ones run the other way round and so stay open water.
+    outline = Path2D.make_compound_path(*(Path2D(ring, closed=True) for ring in rings))
+    land = PathPatch(outline, facecolor=colour, edgecolor="none", zorder=0)
+    land.set_clip_path(ax.patch)
+    ax.add_artist(land)
+    return land
+
+
+def _turns(grid: Grid) -> list[tuple[NDArray[np.float64], tuple[float, float, float, float]]]:
+    """For each turn of 360 degrees: the shift of its outlines, and the box of the grid in it.
+
+    The box is west, east, south, north in the longitudes -180..180 of the file.
+    """
+    y, x = _edges(grid, "y"), _edges(grid, "x")
+    west, east = float(x[0]), float(x[-1])
+    south, north = sorted((float(y[0]), float(y[-1])))
+    first, last = int(np.floor((west + 180.0) / 360.0)), int(np.floor((east + 180.0) / 360.0))
+    return [
+        (np.array([360.0 * turn, 0.0]), (west - 360.0 * turn, east - 360.0 * turn, south, north))
+        for turn in range(first, last + 1)
+    ]
+
+
+@lru_cache(maxsize=1)
+def _rings() -> list[NDArray[np.float64]]:
+    """Outlines of all land polygons, each (n, 2) as longitude and latitude."""
     source = files("tenkizu") / "samples" / "coastline" / "land_50m.geojson"
     document = json.loads(source.read_text(encoding="utf-8"))
     rings: list[list[list[float]]] = []
@@ -266,7 +304,18 @@ def _coast_steps() -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         parts = geometry["coordinates"]
         for polygon in parts if geometry["type"] == "MultiPolygon" else [parts]:
             rings += polygon
-    vertices = np.concatenate([np.asarray(ring, dtype=np.float64)[:, :2] for ring in rings])
+    return [np.asarray(ring, dtype=np.float64)[:, :2] for ring in rings]
+
+
+@lru_cache(maxsize=1)
+def _coast_steps() -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """All outline vertices (n, 2) as longitude and latitude, and whether i to i+1 is coast (n-1,).
+
+    Steps between rings, along the 180-degree seam, across it and along the south pole are not
+    coast: the last three exist only because the file cuts polygons there.
+    """
+    rings = _rings()
+    vertices = np.concatenate(rings)
     start, end = vertices[:-1], vertices[1:]
     coast = np.ones(len(start), dtype=bool)
     coast[np.cumsum([len(ring) for ring in rings])[:-1] - 1] = False

@@ -60,6 +60,12 @@ class DataError(TenkizuError):
     exit_code = 3
 
 
+class DownloadError(TenkizuError):
+    """A server did not give what was asked of it."""
+
+    exit_code = 4
+
+
 class TrainingError(TenkizuError):
     """Training could not go on."""
 

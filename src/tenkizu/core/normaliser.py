@@ -12,14 +12,15 @@ Transform = Literal["linear", "log1p"]
 
 @dataclass(frozen=True)
 class ChannelScale:
-    """How one input channel is scaled: ``(f(x) - mean) / std`` with f identity or log(1 + x).
+    """How one input channel is scaled: ``(f(x / s) - mean) / std``, f identity or log(1 + x).
 
     Attributes:
         name: channel name.
         units: units of the raw channel.
         transform: f.
-        mean: of f(x) over the training period.
-        std: of f(x) over the training period.
+        mean: of f(x / s) over the training period.
+        std: of f(x / s) over the training period.
+        scale: s, in the units of the raw channel.
     """
 
     name: str
@@ -27,6 +28,7 @@ class ChannelScale:
     transform: Transform = "linear"
     mean: float = 0.0
     std: float = 1.0
+    scale: float = 1.0
 
 
 class Normaliser(nn.Module):
@@ -42,6 +44,7 @@ class Normaliser(nn.Module):
     mean: Tensor
     factor: Tensor
     log: Tensor
+    divisor: Tensor
 
     def __init__(self, scales: Sequence[ChannelScale]) -> None:
         super().__init__()
@@ -52,11 +55,14 @@ class Normaliser(nn.Module):
 
         self.register_buffer("mean", column([s.mean for s in scales]))
         self.register_buffer("factor", column([1.0 / s.std if s.std > 0 else 0.0 for s in scales]))
+        # Not stored with the weights: it is a constant of the channel, not a result of training.
+        self.register_buffer("divisor", column([s.scale for s in scales]), persistent=False)
         log = torch.tensor([s.transform == "log1p" for s in scales]).reshape(-1, 1, 1)
         self.register_buffer("log", log)
 
     def forward(self, raw: Tensor) -> Tensor:
         """Scale raw input (B, C, H, W); the result is finite."""
-        value = torch.where(self.log, torch.log1p(raw.clamp(min=-0.5)), raw)
+        value = raw / self.divisor
+        value = torch.where(self.log, torch.log1p(value.clamp(min=-0.5)), value)
         scaled = (value - self.mean) * self.factor
         return torch.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)

@@ -78,11 +78,15 @@ class TrainConfig(Section):
     scheduler: Literal["cosine", "onecycle", "plateau", "none"] = Field(
         default="cosine", description="How the learning rate changes."
     )
-    min_lr: NonNegativeFloat = Field(
-        default=1e-6, description="Learning rate at the end of the cosine schedule."
+    min_lr: NonNegativeFloat | None = Field(
+        default=1e-6,
+        description="Learning rate at the end of the cosine schedule; null for a tenth of lr.",
     )
     warmup_steps: NonNegativeInt = Field(
         default=0, description="Optimiser steps over which the learning rate rises from zero."
+    )
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="The same as a part of all steps; the longer of the two counts."
     )
     weight_decay: NonNegativeFloat = Field(default=0.01, description="Weight decay of AdamW.")
     decay_all: bool = Field(
@@ -128,8 +132,8 @@ class TrainConfig(Section):
 
     @field_validator("min_lr")
     @classmethod
-    def _is_below_the_peak(cls, low: float, info: ValidationInfo) -> float:
+    def _is_below_the_peak(cls, low: float | None, info: ValidationInfo) -> float | None:
         peak = info.data.get("lr")
-        if peak and info.data.get("scheduler") == "cosine" and low > peak:
+        if low and peak and info.data.get("scheduler") == "cosine" and low > peak:
             raise ValueError(f"must not be above lr, which is {peak:g}")
         return low

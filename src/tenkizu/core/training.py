@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -77,6 +77,9 @@ class TrainingModule(pl.LightningModule):
         train: the training section of the configuration.
     """
 
+    plateau: tuple[str, Literal["min", "max"]] = ("val_loss", "min")
+    """What a plateau schedule watches, and whether less or more of it is better."""
+
     def __init__(self, train: TrainConfig) -> None:
         super().__init__()
         self.train_config = train
@@ -102,13 +105,13 @@ class TrainingModule(pl.LightningModule):
         if train.scheduler == "none":
             return optimizer
         scheduler = make_schedule(
-            optimizer, train, lr, int(self.trainer.estimated_stepping_batches)
+            optimizer, train, lr, int(self.trainer.estimated_stepping_batches), self.plateau[1]
         )
         config: dict[str, Any] = {"scheduler": scheduler, "interval": "step"}
         if isinstance(scheduler, ReduceLROnPlateau):
             # Stepped in on_train_epoch_end, before the checkpoint is written: Lightning steps it
             # afterwards, and a resumed run would miss one step. The frequency keeps its hands off.
-            config |= {"interval": "epoch", "frequency": 10**9, "monitor": "val_loss"}
+            config |= {"interval": "epoch", "frequency": 10**9, "monitor": self.plateau[0]}
         return {"optimizer": optimizer, "lr_scheduler": config}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
@@ -124,7 +127,7 @@ class TrainingModule(pl.LightningModule):
         """Step a plateau schedule."""
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step(self.trainer.callback_metrics["val_loss"])
+            scheduler.step(self.trainer.callback_metrics[self.plateau[0]])
 
     def guarded(self, loss: Tensor, what: str) -> Tensor:
         """Note whether the loss is finite on every rank, and log its epoch mean.
@@ -170,7 +173,11 @@ class TrainingModule(pl.LightningModule):
 
 
 def make_schedule(
-    optimizer: torch.optim.Optimizer, train: TrainConfig, lr: float, steps: int
+    optimizer: torch.optim.Optimizer,
+    train: TrainConfig,
+    lr: float,
+    steps: int,
+    mode: Literal["min", "max"] = "min",
 ) -> LRScheduler:
     """The learning-rate schedule, per optimiser step (plateau: per epoch).
 
@@ -179,19 +186,23 @@ def make_schedule(
         train: names the schedule, warm-up steps and floor.
         lr: the peak rate.
         steps: optimiser steps of the whole training.
+        mode: whether less or more of what a plateau is seen in is better.
     """
     if train.scheduler == "onecycle":
         return OneCycleLR(
             optimizer, lr, total_steps=steps, pct_start=0.3, div_factor=25, final_div_factor=1e4
         )
     if train.scheduler == "plateau":
-        return ReduceLROnPlateau(optimizer, factor=0.5, patience=5, min_lr=train.min_lr)
-    floor = min(train.min_lr / lr, 1.0)
+        return ReduceLROnPlateau(
+            optimizer, mode=mode, factor=0.5, patience=5, min_lr=train.min_lr or 0.0
+        )
+    floor = 0.1 if train.min_lr is None else min(train.min_lr / lr, 1.0)
+    warmup = max(train.warmup_steps, round(train.warmup_fraction * steps))
 
     def factor(step: int) -> float:
-        if step < train.warmup_steps:
-            return (step + 1) / train.warmup_steps
-        progress = (step - train.warmup_steps) / max(steps - train.warmup_steps, 1)
+        if step < warmup:
+            return (step + 1) / warmup
+        progress = (step - warmup) / max(steps - warmup, 1)
         return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
     return LambdaLR(optimizer, factor)

@@ -15,12 +15,13 @@ import numpy as np
 
 from tenkizu.core.config import config_hash
 from tenkizu.core.errors import DataError
+from tenkizu.core.periods import SPLITS, SplitsConfig
 from tenkizu.core.samples import input_path
 from tenkizu.core.stats import Moments
 from tenkizu.core.store import SampleStore, StoreWriter, open_finished, plain
 from tenkizu.core.verification import Tally
 from tenkizu.rain.baselines import Climatology
-from tenkizu.rain.config import SPLITS, DataConfig, RainConfig, SplitsConfig
+from tenkizu.rain.config import DataConfig, RainConfig
 from tenkizu.rain.hourly import RainSeries, SourceOptions, Window, open_rain, read_window
 from tenkizu.rain.hourly import window_starts as starts_of
 from tenkizu.rain.motion import motion_hours
