@@ -4,12 +4,9 @@ Everything goes through the object API (`Figure` and the Agg canvas), so no disp
 no pyplot state is shared.
 """
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 
 import matplotlib
@@ -25,6 +22,7 @@ from matplotlib.path import Path as Path2D
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from tenkizu.core.coastline import Box, coast_lines, land_rings
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 
@@ -234,16 +232,15 @@ def draw_coastlines(ax: Axes, grid: Grid) -> LineCollection | None:
     """
     if grid.kind != "latlon":
         return None
-    lines = [line + shift for shift, box in _turns(grid) for line in _lines_in_box(box)]
+    box = _box(grid)
+    lines = coast_lines(box)
     if not lines:
         return None
-    x = _edges(grid, "x")
-    west, east = float(x[0]), float(x[-1])
     coast = LineCollection(
         lines,
         colors=COAST_COLOUR,
         # Islands of a hemisphere run together when drawn as thick as those of a region.
-        linewidths=0.6 if east - west < 90.0 else 0.35,
+        linewidths=0.6 if box[1] - box[0] < 90.0 else 0.35,
         capstyle="round",
         zorder=3,
     )
@@ -259,15 +256,7 @@ def draw_land(ax: Axes, grid: Grid, colour: str = LAND_COLOUR) -> PathPatch | No
     """
     if grid.kind != "latlon":
         return None
-    rings = [
-        ring + shift
-        for shift, (west, east, south, north) in _turns(grid)
-        for ring in _rings()
-        if ring[:, 0].max() >= west
-        and ring[:, 0].min() <= east
-        and ring[:, 1].max() >= south
-        and ring[:, 1].min() <= north
-    ]
+    rings = land_rings(_box(grid))
     if not rings:
         return None
     # One path of all rings: inner ones run the other way round and so stay open water.
@@ -278,64 +267,11 @@ def draw_land(ax: Axes, grid: Grid, colour: str = LAND_COLOUR) -> PathPatch | No
     return land
 
 
-def _turns(grid: Grid) -> list[tuple[NDArray[np.float64], tuple[float, float, float, float]]]:
-    """For each turn of 360 degrees: the shift of its outlines, and the box of the grid in it.
-
-    The box is west, east, south, north in the longitudes -180..180 of the file.
-    """
+def _box(grid: Grid) -> Box:
+    """West, east, south and north edge of a grid in degrees."""
     y, x = _edges(grid, "y"), _edges(grid, "x")
-    west, east = float(x[0]), float(x[-1])
     south, north = sorted((float(y[0]), float(y[-1])))
-    first, last = int(np.floor((west + 180.0) / 360.0)), int(np.floor((east + 180.0) / 360.0))
-    return [
-        (np.array([360.0 * turn, 0.0]), (west - 360.0 * turn, east - 360.0 * turn, south, north))
-        for turn in range(first, last + 1)
-    ]
-
-
-@lru_cache(maxsize=1)
-def _rings() -> list[NDArray[np.float64]]:
-    """Outlines of all land polygons, each (n, 2) as longitude and latitude."""
-    source = files("tenkizu") / "samples" / "coastline" / "land_50m.geojson"
-    document = json.loads(source.read_text(encoding="utf-8"))
-    rings: list[list[list[float]]] = []
-    for feature in document["features"]:
-        geometry = feature["geometry"]
-        parts = geometry["coordinates"]
-        for polygon in parts if geometry["type"] == "MultiPolygon" else [parts]:
-            rings += polygon
-    return [np.asarray(ring, dtype=np.float64)[:, :2] for ring in rings]
-
-
-@lru_cache(maxsize=1)
-def _coast_steps() -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """All outline vertices (n, 2) as longitude and latitude, and whether i to i+1 is coast (n-1,).
-
-    Steps between rings, along the 180-degree seam, across it and along the south pole are not
-    coast: the last three exist only because the file cuts polygons there.
-    """
-    rings = _rings()
-    vertices = np.concatenate(rings)
-    start, end = vertices[:-1], vertices[1:]
-    coast = np.ones(len(start), dtype=bool)
-    coast[np.cumsum([len(ring) for ring in rings])[:-1] - 1] = False
-    coast &= ~((np.abs(start[:, 0]) == 180.0) & (np.abs(end[:, 0]) == 180.0))
-    coast &= np.abs(end[:, 0] - start[:, 0]) < 180.0
-    coast &= ~((start[:, 1] <= -89.9) & (end[:, 1] <= -89.9))
-    return vertices, coast
-
-
-@lru_cache(maxsize=16)
-def _lines_in_box(box: tuple[float, float, float, float]) -> tuple[NDArray[np.float64], ...]:
-    """Coastline pieces (n, 2) whose steps touch the box west, east, south, north."""
-    west, east, south, north = box
-    vertices, coast = _coast_steps()
-    low = np.minimum(vertices[:-1], vertices[1:])
-    high = np.maximum(vertices[:-1], vertices[1:])
-    keep = coast & (high[:, 0] >= west) & (low[:, 0] <= east)
-    keep &= (high[:, 1] >= south) & (low[:, 1] <= north)
-    change = np.flatnonzero(np.diff(np.concatenate(([False], keep, [False])).astype(np.int8)))
-    return tuple(vertices[i : j + 1] for i, j in change.reshape(-1, 2))
+    return float(x[0]), float(x[-1]), south, north
 
 
 def _edges(grid: Grid, axis: str) -> NDArray[np.float64]:

@@ -1,15 +1,15 @@
 """`train`: from a prepared store to a run folder with an exported, evaluated model."""
 
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
 from tenkizu.core.config import dump_config
 from tenkizu.core.errors import ConfigError, DataError
-from tenkizu.core.launch import Place, log_to, processes, run_processes, supervised
+from tenkizu.core.launch import Place
+from tenkizu.core.runs import run_training
 from tenkizu.core.stats import Moments
-from tenkizu.core.store import SampleStore, write_json, write_text
+from tenkizu.core.store import SampleStore, write_json
 from tenkizu.core.verification import Tally
 from tenkizu.rain.config import RainConfig
 from tenkizu.rain.preparation import Track, prepare
@@ -42,54 +42,14 @@ def train(
         DataError: the store cannot be made or the rain does not look like mm.
         TrainingError: training could not go on.
     """
-    place = Place.here()
-
-    def work() -> Path:
-        folder = config.run.dir / config.run.name
-        if place.rank == 0:
-            _run_folder(config, resume, overwrite)
-            log_to(folder, 0)
-            log.debug("command: %s", " ".join(sys.argv))
-        if place.world == 1:
-            prepare(config, track=track)
-            count = processes(config.train)
-            if count > 1:
-                arguments = ["rain", "train", str(folder / "config.yaml")]
-                run_processes(count, arguments + (["--resume"] if resume else []))
-                return folder
-        return _train_here(config, resume, track)
-
-    return work() if place.rank or place.child else supervised(config.run, work)
-
-
-def _run_folder(config: RainConfig, resume: bool, overwrite: bool) -> None:
-    """Make or reopen the run folder; its configuration is written once and must not change."""
-    folder = config.run.dir / config.run.name
-    written = folder / "config.yaml"
-    text = dump_config(config)
-    if (folder / "last.ckpt").exists() and not (resume or overwrite):
-        raise ConfigError(
-            "the run folder holds a run already",
-            file=folder,
-            next_step="go on with --resume, start again with --overwrite, or choose another "
-            "run.name",
-        )
-    if resume and not (folder / "last.ckpt").exists():
-        log.info("nothing to resume in %s: starting from the beginning", folder)
-    if resume and written.exists() and written.read_text(encoding="utf-8") != text:
-        old = written.read_text(encoding="utf-8").splitlines()
-        changed = [line.strip() for line in text.splitlines() if line not in old]
-        raise ConfigError(
-            "the configuration differs from the one this run began with",
-            file=written,
-            found="; ".join(changed) or "fewer keys",
-            next_step="resume with the run's own config.yaml, or choose another run.name",
-        )
-    if overwrite and not resume:
-        for name in ("last.ckpt", "best.ckpt", "model.json", "model.safetensors", "run.log"):
-            (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(written, text)
+    return run_training(
+        config,
+        dump_config(config),
+        resume,
+        overwrite,
+        lambda: prepare(config, track=track),
+        lambda: _train_here(config, resume, track),
+    )
 
 
 def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
@@ -110,7 +70,6 @@ def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
 
     place = Place.here()
     folder = config.run.dir / config.run.name
-    log_to(folder, place.rank)
     store = SampleStore(config.data.store)
     tables = Tally.from_json(store.meta["tables"]["train"])
     if place.rank == 0:
