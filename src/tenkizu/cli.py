@@ -9,6 +9,7 @@ import typer
 from tenkizu import __version__
 from tenkizu.config_cli import app as config_app
 from tenkizu.core.errors import TenkizuError
+from tenkizu.patterns.cli import app as patterns_app
 from tenkizu.rain.cli import app as rain_app
 from tenkizu.rain.cli import show_table
 
@@ -19,6 +20,7 @@ app = typer.Typer(
     help="[b]tenkizu[/b] (天気図): hourly rain from 3-hour totals, with scores you can check.\n\n"
     "Start with [b]tenkizu demo[/b]. Every command has --help.",
 )
+app.add_typer(patterns_app, name="patterns")
 app.add_typer(rain_app, name="rain")
 app.add_typer(config_app, name="config")
 

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and read the YAML file of a run.")
 
-KINDS = {"rain": ("tenkizu.rain.config", "RainConfig")}
+KINDS = {
+    "patterns": ("tenkizu.patterns.config", "PatternsConfig"),
+    "rain": ("tenkizu.rain.config", "RainConfig"),
+}
 """Where each system's configuration is defined."""
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A system (rain) or a shipped file (rain_demo).")
+    str, typer.Argument(metavar="NAME", help="A system (patterns, rain) or a shipped file (rain_demo).")
 ]
 
 
@@ -90,7 +93,7 @@ def show(config: Config, overrides: Overrides = None) -> None:
 
 @app.command()
 def schema(
-    kind: Annotated[str, typer.Argument(help="The system: rain.")] = "rain",
+    kind: Annotated[str, typer.Argument(help="The system: patterns or rain.")],
 ) -> None:
     """Print the JSON Schema of a system's configuration, for editors that complete YAML."""
     from tenkizu.core.config import json_schema

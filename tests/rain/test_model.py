@@ -103,7 +103,7 @@ def test_another_grid_spacing_is_said_aloud(net, tiny_config, tmp_path):
     slightly = Grid("latlon", np.linspace(36, 34, 20), np.linspace(130, 133, 30))
     assert model.check_grid(slightly) is None
     fine = Grid("projected", np.arange(20.0)[::-1], np.arange(30.0), "y", "x", "km")
-    assert "1 x 1 km, the model was trained at 11.1 x" in model.check_grid(fine)
+    assert "1 x 1 km, the model was trained at 9.11 to 11.1 km" in model.check_grid(fine)
     assert model.check_grid(Grid("index", np.arange(5.0), np.arange(5.0), units="1")) is None
 
 

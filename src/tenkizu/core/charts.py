@@ -106,10 +106,10 @@ def new_figure(width_px: int, height_px: int, dpi: float = DPI) -> Figure:
     return figure
 
 
-def save_figure(fig: Figure, path: str | Path, dpi: float = DPI) -> Path:
+def save_figure(fig: Figure, path: str | Path) -> Path:
     """Write a figure beside its place under a ``.part`` name and rename it when complete.
 
-    The format follows the suffix of ``path``. Missing folders are made.
+    It keeps the figure's own resolution. The format follows the suffix of ``path``. Missing folders are made.
 
     Returns:
         The path written.
@@ -118,7 +118,7 @@ def save_figure(fig: Figure, path: str | Path, dpi: float = DPI) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
-        fig.savefig(part, format=path.suffix.lstrip(".") or "png", dpi=dpi)
+        fig.savefig(part, format=path.suffix.lstrip(".") or "png", dpi=fig.dpi)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

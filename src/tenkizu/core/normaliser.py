@@ -62,7 +62,10 @@ class Normaliser(nn.Module):
 
     def forward(self, raw: Tensor) -> Tensor:
         """Scale raw input (B, C, H, W); the result is finite."""
+        return torch.nan_to_num(self.standardise(raw), nan=0.0, posinf=0.0, neginf=0.0)
+
+    def standardise(self, raw: Tensor) -> Tensor:
+        """Scale raw input (B, C, H, W) and leave missing values missing."""
         value = raw / self.divisor
         value = torch.where(self.log, torch.log1p(value.clamp(min=-0.5)), value)
-        scaled = (value - self.mean) * self.factor
-        return torch.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
+        return (value - self.mean) * self.factor

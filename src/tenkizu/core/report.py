@@ -6,6 +6,7 @@ browser to try. It follows the reader's light or dark scheme, a phone's width, a
 
 import base64
 import html
+import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,14 @@ class Html(str):
     """Markup, which is not escaped again; made by the functions of this module."""
 
     __slots__ = ()
+
+
+def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
+    """A number as it shall read; None and NaN are undefined."""
+    if value is None or math.isnan(value):
+        return UNDEFINED
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def element(name: str, *children: object, **attributes: object) -> Html:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 
@@ -27,11 +28,36 @@ class EpochSampler(Sampler[Any]):
         """Items for this rank."""
         return self.n // self.world
 
+    def order(self) -> NDArray[np.int64]:
+        """The epoch's order, before it is shared among the ranks."""
+        return np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """The items of this rank for the current epoch."""
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
-        mine = order[self.rank : len(self) * self.world : self.world]
+        mine = self.order()[self.rank : len(self) * self.world : self.world]
         return iter([(self.epoch, int(i)) for i in mine])
+
+
+class WeightedEpochSampler(EpochSampler):
+    """Draws with replacement in proportion to weights, as many items an epoch as there are.
+
+    Args:
+        weights: of each item, (n,), not negative.
+        seed: of the draws, with the epoch.
+        rank: of this process.
+        world: number of processes.
+    """
+
+    def __init__(
+        self, weights: NDArray[np.float64], seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        super().__init__(len(weights), seed, rank, world)
+        self.probabilities = np.asarray(weights, np.float64) / np.sum(weights)
+
+    def order(self) -> NDArray[np.int64]:
+        """The epoch's draws, before they are shared among the ranks."""
+        generator = np.random.default_rng((self.seed, self.epoch))
+        return generator.choice(self.n, self.n, p=self.probabilities)
 
 
 class ShardSampler(Sampler[int]):

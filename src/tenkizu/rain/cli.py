@@ -52,11 +52,11 @@ def prepare(
     from tenkizu.rain import prepare as run
     from tenkizu.rain.tables import check_units
 
-    settings = _load(config, overrides)
-    store = run(settings, overwrite=overwrite, track=track)
-    tables = Tally.from_json(store.meta["tables"]["train"])
-    typer.echo(f"store: {store.path}")
-    typer.echo(f"checks: {check_units(tables, settings.data.checks, str(store.path))}")
+    for settings in _load(config, overrides).parts().values():
+        store = run(settings, overwrite=overwrite, track=track)
+        tables = Tally.from_json(store.meta["tables"]["train"])
+        typer.echo(f"store: {store.path}")
+        typer.echo(f"checks: {check_units(tables, settings.data.checks, str(store.path))}")
 
 
 @app.command()
@@ -90,12 +90,10 @@ def train(
     place = Place.here()
     if place.rank or place.child:
         return
-    for split in ("validation", "test"):
-        scores = folder / "evaluation" / split / "scores.json"
-        if scores.exists():
-            from tenkizu.core.store import read_json
+    for scores in sorted(folder.glob("evaluation/*/scores.json"), reverse=True):
+        from tenkizu.core.store import read_json
 
-            show_scores(read_json(scores, "scores"))
+        show_scores(read_json(scores, "scores"))
     typer.echo(f"run folder: {folder}")
 
 
@@ -204,16 +202,22 @@ def _plan(settings: Any) -> None:  # noqa: ANN401
     from collections import Counter
 
     from tenkizu.core.store import SampleStore
+    from tenkizu.rain.dataset import RainDataset
     from tenkizu.rain.model import describe_network
 
     typer.echo(f"run folder: {settings.run.dir / settings.run.name}")
-    if settings.data.store.exists():
-        counts = Counter(SampleStore(settings.data.store).meta["splits"])
-        typer.echo("windows: " + ", ".join(f"{n} {split}" for split, n in counts.items()))
-        steps = counts["train"] // settings.train.batch_size * settings.train.epochs
+    tiles = 0
+    for name, part in settings.parts().items():
+        if not part.data.store.exists():
+            typer.echo(f"store: {part.data.store} would be prepared first")
+            continue
+        store = SampleStore(part.data.store)
+        counts = Counter(store.meta["splits"])
+        typer.echo(f"windows of {name}: " + ", ".join(f"{n} {s}" for s, n in counts.items()))
+        tiles += len(RainDataset(store, "train", (), part.data))
+    steps = tiles // settings.train.batch_size * settings.train.epochs
+    if steps:
         typer.echo(f"training: {settings.train.epochs} epochs, about {steps} steps a process")
-    else:
-        typer.echo(f"store: {settings.data.store} would be prepared first")
     channels, table = describe_network(settings)
     typer.echo("input: " + ", ".join(channels))
     show_table(table)

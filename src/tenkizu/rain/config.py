@@ -1,7 +1,6 @@
 """The configuration of a rain run: one YAML, checked before the first batch."""
 
-from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -14,11 +13,23 @@ from pydantic import (
 )
 
 from tenkizu.core.config import Section
-from tenkizu.core.periods import SplitsConfig
 from tenkizu.core.run_config import RunConfig, TrainConfig
+from tenkizu.rain.data_config import CONTEXT, ChecksConfig, DataConfig, SourceConfig
 
-ContextChannel = Literal["s", "p", "n", "motion", "box5", "box15", "gradient", "position", "static"]
-CONTEXT: tuple[str, ...] = get_args(ContextChannel)
+__all__ = [
+    "CONTEXT",
+    "TAU_MIN",
+    "V5",
+    "ChecksConfig",
+    "DataConfig",
+    "LossConfig",
+    "ModelConfig",
+    "PlotsConfig",
+    "RainConfig",
+    "RainTrainConfig",
+    "ScoresConfig",
+    "SourceConfig",
+]
 
 TAU_MIN = 0.05
 """Lower limit of a learned temperature."""
@@ -33,102 +44,6 @@ def _increasing(edges: list[float]) -> list[float]:
 
 
 Edges = Annotated[list[float], AfterValidator(_increasing)]
-
-
-class ChecksConfig(Section):
-    """Bounds of the checks that run before the first step; they catch rain in wrong units."""
-
-    min_max_sum_mm: float = Field(
-        default=10.0, description="The largest 3-hour total must reach this, mm."
-    )
-    share_1mm: tuple[float, float] = Field(
-        default=(0.002, 0.15), description="Bounds of the share of hourly values >= 1 mm."
-    )
-    min_bins: int = Field(
-        default=5, ge=1, description="Hourly loss bins (of 7) that must hold values."
-    )
-    equal_rmse_mm: tuple[float, float] = Field(
-        default=(0.1, 3.0), description="Bounds of the equal split's 1 h RMSE, mm."
-    )
-
-
-class DataConfig(Section):
-    """Where the rain comes from, how it is split and what the network sees."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-    source: Literal["hourly"] = Field(
-        default="hourly", description="Kind of input: NetCDF files of gridded hourly rain."
-    )
-    files: list[str] = Field(
-        description="NetCDF files on one grid; 'sample:NAME' is a file shipped with tenkizu.",
-        min_length=1,
-    )
-    variable: str | None = Field(
-        default=None, description="Rain variable, when a file does not make it clear."
-    )
-    units: str | None = Field(default=None, description="Units, when the file states none.")
-    time_stamp: Literal["start", "end"] | None = Field(
-        default=None,
-        description="Whether a time stamp is the start or the end of its interval, when the file "
-        "has no time bounds.",
-    )
-    store: Path = Field(description="Directory of the prepared store.")
-    splits: SplitsConfig = Field(description="Periods of each split.")
-    context: list[ContextChannel] = Field(
-        default=["s", "p", "n"],
-        description="What the network sees: the total (s), the one before (p), the one after (n); "
-        "of the total the means over 5 x 5 (box5) and 15 x 15 cells (box15) and the differences "
-        "between neighbours (gradient); latitude and longitude (position); orography and land "
-        "(static).",
-    )
-    static_file: Path | None = Field(
-        default=None,
-        description="NetCDF with orography (m), and a land mask if it has one, on the grid of the "
-        "rain or a larger one with the same nodes; for 'static' in the context.",
-    )
-    time_features: bool = Field(
-        default=True, description="Whether it sees day of year and hour of day, as sine and cosine."
-    )
-    tile: int | None = Field(
-        default=None, ge=16, description="Train on random squares of this many cells, not frames."
-    )
-    tiles_per_window: PositiveInt | None = Field(
-        default=None,
-        description="Squares drawn from each window in an epoch; null for as many as cover it. "
-        "More make longer epochs, and so fewer that compete on a small validation set.",
-    )
-    flips: bool = Field(default=False, description="Mirror training samples at random.")
-    time_reversal: bool = Field(
-        default=False, description="Run training samples backwards in time at random."
-    )
-    amount_scale: float = Field(
-        default=1.0,
-        ge=1.0,
-        description="Multiply the rain of a training sample by a random factor up to this or its "
-        "inverse, so that the network learns shapes and not one climate's amounts.",
-    )
-    drop_neighbours: float = Field(
-        default=0.1,
-        ge=0.0,
-        lt=1.0,
-        description="Probability of hiding P, and of hiding N, from a training sample, so that "
-        "the network serves inputs that lack them.",
-    )
-    checks: ChecksConfig = Field(default=ChecksConfig(), description="Checks before training.")
-
-    @field_validator("context")
-    @classmethod
-    def _ordered(cls, value: list[ContextChannel]) -> list[ContextChannel]:
-        if len(set(value)) != len(value) or "s" not in value:
-            raise ValueError("must name s, and each of the others at most once")
-        return sorted(value, key=CONTEXT.index)
-
-    @model_validator(mode="after")
-    def _static(self) -> Self:
-        if ("static" in self.context) != (self.static_file is not None):
-            raise ValueError("'static' in context and static_file need each other")
-        return self
 
 
 class ModelConfig(Section):
@@ -332,3 +247,9 @@ class RainConfig(Section):
         if self.model.prior == "motion" and "motion" not in self.data.context:
             raise ValueError("model.prior=motion needs 'motion' in data.context")
         return self
+
+    def parts(self) -> "dict[str, RainConfig]":
+        """Each source by its name, as a run on that source alone."""
+        return {
+            name: self.model_copy(update={"data": data}) for name, data in self.data.parts().items()
+        }

@@ -15,6 +15,7 @@ from tenkizu.core.normaliser import ChannelScale
 from tenkizu.core.stats import Moments
 from tenkizu.core.store import SampleStore
 from tenkizu.rain.baselines import equal_split
+from tenkizu.rain.coarsening import block_mean
 from tenkizu.rain.config import DataConfig
 from tenkizu.rain.context import DERIVED, FIXED, Planes, derive, fixed_planes
 from tenkizu.rain.tables import MOTION, RAIN, Rain
@@ -108,15 +109,15 @@ def assemble(
 
 
 def augment(
-    rain: Rain, data: DataConfig, generator: np.random.Generator, motion: bool = False
+    planes: Sequence[Rain], data: DataConfig, generator: np.random.Generator, motion: bool = False
 ) -> Rain:
     """A random view of one window, as the options of ``data`` allow; rain alone has no winds.
 
-    Time reversal swaps P with N and reverses the hours. The array itself may be changed.
+    Time reversal swaps P with N and reverses the hours.
 
     Args:
-        rain: the six planes of `RAIN`, then the nine stored for `MOTION` if ``motion``, then any
-            others, which are cut and mirrored with them.
+        planes: (H, W) each; the six of `RAIN`, then the nine stored for `MOTION` if ``motion``,
+            then any others, which are cut and mirrored with them.
         data: the options.
         generator: makes every choice.
         motion: whether the hours of the motion baseline are there.
@@ -127,7 +128,11 @@ def augment(
     """
     amounts = len(RAIN) + (3 * len(MOTION) if motion else 0)
     if data.tile is not None:
-        rain = random_tile(rain, data.tile, generator)
+        # Drawn only if there is a choice, so that one spacing gives the views it always gave.
+        factor = int(generator.choice(data.coarser)) if len(data.coarser) > 1 else data.coarser[0]
+        rain = random_tile(planes, data.tile, generator, factor)
+    else:
+        rain = np.stack(planes)
     if data.time_reversal and generator.random() < 0.5:
         # Without P becomes without N.
         turned = [8, 7, 6, 14, 13, 12, 11, 10, 9] if motion else []
@@ -152,15 +157,25 @@ def augment(
     return np.concatenate([rain[: len(RAIN)], hours, rain[amounts:]])
 
 
-def random_tile(rain: Rain, side: int, generator: np.random.Generator) -> Rain:
-    """A random square of a window (6, H, W), drawn again up to `DRAWS` times while it is dry."""
-    rows, columns = (max(size - side, 0) for size in rain.shape[1:])
+def random_tile(
+    planes: Sequence[Rain], side: int, generator: np.random.Generator, factor: int = 1
+) -> Rain:
+    """A random square of a window, drawn again up to `DRAWS` times while it is dry.
+
+    Args:
+        planes: of a window, (H, W) each, in the order of `RAIN`.
+        side: cells of the result, if the window is as large.
+        generator: makes the choice.
+        factor: the square is this much larger, and then averaged to ``side`` cells.
+    """
+    total = planes[RAIN.index("S")]
+    rows, columns = (max(size - side * factor, 0) for size in total.shape)
     for _ in range(DRAWS):
         top, left = int(generator.integers(rows + 1)), int(generator.integers(columns + 1))
-        tile = rain[:, top : top + side, left : left + side]
-        if (tile[RAIN.index("S")] >= np.float32(0.1)).any():
+        square = slice(top, top + side * factor), slice(left, left + side * factor)
+        if (total[square] >= np.float32(0.1)).any():
             break
-    return tile
+    return block_mean(np.stack([plane[square] for plane in planes]), factor)
 
 
 def to_sample(
@@ -189,7 +204,8 @@ class RainDataset(Dataset[dict[str, Tensor]]):
         static_file: NetCDF with orography and land, if they are among ``names``.
 
     Raises:
-        DataError: position or orography is asked for and cannot be had on this grid.
+        DataError: position or orography is asked for and cannot be had on this grid, or tiles do
+            not fit into it.
     """
 
     def __init__(
@@ -216,6 +232,15 @@ class RainDataset(Dataset[dict[str, Tensor]]):
         if augmentation and side:
             cover = math.prod(math.ceil(size / side) for size in grid.shape)
             self.per_window = augmentation.tiles_per_window or cover
+            widest = side * max(augmentation.coarser)
+            if max(augmentation.coarser) > 1 and widest > min(grid.shape):
+                raise DataError(
+                    "the grid is smaller than a tile before averaging",
+                    file=store.path,
+                    variable="data.coarser",
+                    found=f"{side} x {max(augmentation.coarser)} cells on {grid.describe()}",
+                    next_step="leave the largest factor out of data.coarser, or lower data.tile",
+                )
 
     def __len__(self) -> int:
         """Number of samples: windows, or tiles of them."""
@@ -229,19 +254,27 @@ class RainDataset(Dataset[dict[str, Tensor]]):
         """Start and rain (6, H, W) of one window."""
         return self.starts[item], self.store.read("rain", self.indices[item])
 
+    def carried(self, item: int) -> Rain | None:
+        """The hours of the motion baseline (3, H, W) of one window, if the store keeps them."""
+        if "motion" not in self.store.meta["arrays"]:
+            return None
+        return self.store.read("motion", self.indices[item])[: len(MOTION)]
+
     def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Tensor]:
         """One sample; training items are (epoch, index) so that a worker knows the epoch."""
         epoch, item = item if isinstance(item, tuple) else (0, item)
         start, rain = self.window(item // self.per_window)
-        # A copy: the stored array is mapped read-only.
         motion: Sequence[Rain] = ()
         if self.motion:
             every = self.store.read("motion", self._index(item))
             motion = list(every if self.augmentation else every[: len(MOTION)])
-        planes = np.stack([*rain, *motion, *self.fixed.values()])
+        # Views of the mapped files: only what is cut out of them is read and copied.
+        views = [*rain, *motion, *self.fixed.values()]
         if self.augmentation is not None:
             generator = np.random.default_rng((self.seed, epoch, item))
-            planes = augment(planes, self.augmentation, generator, self.motion)
+            planes = augment(views, self.augmentation, generator, self.motion)
+        else:
+            planes = np.stack(views)
         names = (MOTION if self.motion else ()) + tuple(self.fixed)
         fixed = dict(zip(names, planes[len(RAIN) :], strict=True))
         return to_sample(planes[: len(RAIN)], self.names, start, fixed)

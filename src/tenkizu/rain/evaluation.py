@@ -50,14 +50,19 @@ SCALES: tuple[Literal["log", "linear"], ...] = ("log", "linear")
 Land = NDArray[np.bool_]
 
 
-def baseline_splits(rain: Rain, start: np.datetime64, climatology: Climatology) -> dict[str, Rain]:
-    """Every baseline's hours (3, H, W) for one stored window (6, H, W), mm."""
+def baseline_splits(
+    rain: Rain, start: np.datetime64, climatology: Climatology, motion: Rain | None = None
+) -> dict[str, Rain]:
+    """Every baseline's hours (3, H, W) for one stored window (6, H, W), mm.
+
+    The hours of the motion baseline are taken if they are given, else made.
+    """
     previous, total, following = rain[0], rain[4], rain[5]
     return {
         "equal": equal_split(total),
         "linear": linear_split(previous, total, following),
         "climatological": climatology.split(start, total),
-        "motion": motion_hours(previous, total, following),
+        "motion": motion_hours(previous, total, following) if motion is None else motion,
     }
 
 
@@ -104,7 +109,7 @@ def evaluate(
             log.warning("%s: %s", series.path.name, note)
         starts = window_starts(series, window_start)
         follow = track or (lambda items, _: items)
-        windows = ((s, to_rain(read_window(series, s))) for s in follow(starts, "evaluating"))
+        windows = ((s, to_rain(read_window(series, s)), None) for s in follow(starts, "evaluating"))
         result = _evaluate(
             loaded,
             windows,
@@ -133,7 +138,10 @@ def evaluate_store(
 
     dataset = RainDataset(store, split, ())
     follow = track or (lambda items, _: items)
-    windows = (dataset.window(i) for i in follow(range(len(dataset)), f"evaluating {split}"))
+    windows = (
+        (*dataset.window(i), dataset.carried(i))
+        for i in follow(range(len(dataset)), f"evaluating {split}")
+    )
     return _evaluate(
         RainModel.load(model),
         windows,
@@ -159,7 +167,7 @@ def _require_hours(pieces: int, path: Path) -> None:
 
 def _evaluate(
     model: Any,  # noqa: ANN401 - RainModel, imported where torch is
-    windows: Iterable[tuple[np.datetime64, Rain]],
+    windows: Iterable[tuple[np.datetime64, Rain, Rain | None]],
     grid: Grid,
     output: Path,
     scores: ScoresConfig,
@@ -182,9 +190,9 @@ def _evaluate(
     against_equal = EqualSplit(grid.shape, land)
     names: list[str] = []
     by_window: dict[str, float] = {}
-    for start, rain in windows:
+    for start, rain, carried in windows:
         truth, total = rain[1:4], rain[4]
-        baselines = baseline_splits(rain, start, model.climatology)
+        baselines = baseline_splits(rain, start, model.climatology, carried)
         predicted = model.split(rain, start, grid, baselines["motion"])
         methods = {"model": predicted} | baselines
         names = list(methods)

@@ -231,7 +231,9 @@ def _from_store(model: "RainModel", split: str) -> _Windows:
     """One split of the store that a model was trained from."""
     from tenkizu.rain.dataset import RainDataset
 
-    path = Path(model.metadata["config"]["data"]["store"])
+    data = model.metadata["config"]["data"]
+    # Of several sources the first.
+    path = Path(data["store"]) / (data["name"] if data.get("more") else "")
     if not path.is_dir():
         raise DataError(
             "the store that this model was trained from is not here",

@@ -225,18 +225,21 @@ class RainModel:
         return self.net.split(rain, start, fixed)
 
     def check_grid(self, grid: Grid) -> str | None:
-        """A warning when a grid's spacing is far from the training grid's, else None."""
-        trained = self.metadata.get("spacing_km")
+        """A warning when a grid's spacing is far from those of the training, else None."""
+        known = self.metadata.get("spacing_range_km") or self.metadata.get("spacing_km")
         found = grid.spacing_km
-        if trained is None or found is None:
+        if known is None or found is None:
             return None
-        apart = max(max(a / b, b / a) for a, b in zip(trained, found, strict=True)) - 1
-        if apart <= SPACING_TOLERANCE:
+        low, high = min(known), max(known)
+        if low / (1 + SPACING_TOLERANCE) <= min(found) and max(found) <= high * (
+            1 + SPACING_TOLERANCE
+        ):
             return None
+        trained = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
         return (
             f"the grid spacing is {found[0]:.3g} x {found[1]:.3g} km, the model was trained at "
-            f"{trained[0]:.3g} x {trained[1]:.3g} km: hours are split on the grid as it is, "
-            "and scores may be lower than the model's own"
+            f"{trained} km: hours are split on the grid as it is, and scores may be lower than "
+            "the model's own"
         )
 
 

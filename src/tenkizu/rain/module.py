@@ -1,7 +1,7 @@
 """Training of the rain network: one step, one validation, nothing else."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tenkizu.core.errors import ConfigError
 from tenkizu.core.training import TrainingModule, all_reduce, gather, world
-from tenkizu.core.verification import Tally
+from tenkizu.core.verification import Tally, skill
 from tenkizu.rain.baselines import equal_split
 from tenkizu.rain.config import RainConfig
 from tenkizu.rain.losses import (
@@ -46,13 +46,20 @@ class RainModule(TrainingModule):
         config: the run.
         d0: mean weighted squared error of S/3 per scored training cell, mm2.
         weights: of the loss; may be left out unless they are computed from the data.
+        sources: names of the sources, if there are several; batches then say their ``source`` and
+            ``loss_factor``.
 
     Raises:
         ConfigError: the divergence of shares is asked of the direct head.
     """
 
     def __init__(
-        self, net: Disaggregator, config: RainConfig, d0: float, weights: LossWeights | None = None
+        self,
+        net: Disaggregator,
+        config: RainConfig,
+        d0: float,
+        weights: LossWeights | None = None,
+        sources: Sequence[str] = (),
     ) -> None:
         super().__init__(config.train)
         if net.head == "direct" and config.loss.kl:
@@ -68,7 +75,8 @@ class RainModule(TrainingModule):
         self.d0 = d0 if config.loss.normaliser == "equal_split" else None
         self.scores = config.scores
         self.sums = torch.zeros(0)
-        self.tally = Tally()
+        self.sources = sources
+        self.tallies = [Tally() for _ in sources or "1"]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
@@ -106,9 +114,15 @@ class RainModule(TrainingModule):
         if self.loss.focal:
             boost = focal_boost(target, self.loss.focal)
             weight = boost if weight is None else weight * boost
+        if self.sources:
+            factor = batch["loss_factor"].expand_as(target)
+            weight = factor if weight is None else weight * factor
         yield 1.0, wmse_sums(predicted, target, cells, weight, self.d0)
         if self.weights.total is not None:
             weight = self._weight(total, self.loss.bins_sum, self.weights.total)
+            if self.sources:
+                factor = batch["loss_factor"].expand_as(total)
+                weight = factor if weight is None else weight * factor
             summed = predicted.sum(1, keepdim=True)
             yield 1.0, wmse_sums(summed, total, cells, weight, self.d0)
         if self.loss.kl:
@@ -123,7 +137,7 @@ class RainModule(TrainingModule):
         """Begin the sums of one validation: two for each term of the loss, and the scores."""
         terms = 1 + (self.weights.total is not None) + (self.loss.kl > 0)
         self.sums = torch.zeros(2 * terms, dtype=torch.float64, device=self._sum_device())
-        self.tally = Tally()
+        self.tallies = [Tally() for _ in self.tallies]
 
     def _sum_device(self) -> torch.device:
         return torch.device("cpu") if self.device.type == "mps" else self.device
@@ -138,18 +152,31 @@ class RainModule(TrainingModule):
             parts += [factor * numerator, denominator]
         self.sums += torch.stack([p.double().to(self.sums.device) for p in parts])
         arrays = (a.detach().float().cpu().numpy() for a in (predicted, target, total[:, 0]))
-        for hours, truth, amount in zip(*arrays, strict=True):
+        source = batch["source"].tolist() if self.sources else [0] * len(total)
+        for hours, truth, amount, i in zip(*arrays, source, strict=True):
             methods = {"model": hours, "equal": equal_split(amount)}
             settings = (self.scores.thresholds_1h, self.scores.categories_1h)
             wet = self.scores.wet_hour_mm
-            self.tally += window_tally(methods, truth, amount, *settings, wet_hour_mm=wet)
+            self.tallies[i] += window_tally(methods, truth, amount, *settings, wet_hour_mm=wet)
 
     def on_validation_epoch_end(self) -> None:
-        """Log loss, conditional MSE skill against S/3 and 1 h RMSE over all ranks."""
+        """Log loss, conditional MSE skill against S/3 and 1 h RMSE over all ranks.
+
+        Of several sources the skill of each and their mean; the other scores are of all cells
+        together.
+        """
         terms = all_reduce(self.sums).tolist()
         ratios = [n / d for n, d in zip(terms[::2], terms[1::2], strict=True) if d]
         settings = (self.scores.thresholds_1h, self.scores.categories_1h)
-        scores = summarise(sum(gather(self.tally), Tally()), ("model", "equal"), *settings)
+        tallies = [sum(tallies, Tally()) for tallies in zip(*gather(self.tallies), strict=True)]
+        scores = summarise(sum(tallies, Tally()), ("model", "equal"), *settings)
+        skills = {
+            f"val_skill_{name}": float(
+                skill(tally["sse.model"][1].sum(), tally["sse.equal"][1].sum())
+            )
+            for name, tally in zip(self.sources, tallies, strict=False)
+            if tally.sums
+        }
         self.epoch_scores = {
             "binary_hourly": scores["binary_hourly"]["model"]["pooled"],
             "categories_hourly": scores["categories_hourly"]["model"]["all"]
@@ -161,8 +188,11 @@ class RainModule(TrainingModule):
         self.log_dict(
             {
                 "val_loss": sum(ratios) if terms[1] else float("nan"),
-                "val_skill": scores["mse_skill"]["conditional"],
+                "val_skill": float(np.mean(list(skills.values())))
+                if skills
+                else scores["mse_skill"]["conditional"],
                 "val_rmse_1h": scores["rmse_1h"]["model"],
+                **skills,
             }
         )
 

@@ -1,6 +1,5 @@
 """Figures of hourly rain: prediction against truth, training curves, methods compared."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from tenkizu.core import charts
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.grid import Grid
+from tenkizu.core.history_chart import TRAIN_COLOUR, VALIDATION_COLOUR, Panel, draw_history
 from tenkizu.rain.tables import window_label
 
 WIDTH_PX = 1600
@@ -29,13 +29,16 @@ LINEAR_UPPER_MM = (1.0, 600.0)
 
 _HOUR = np.timedelta64(1, "h")
 _INK = "#333333"
-_BLUE, _ORANGE = "#2b6cb0", "#c05a11"
+_BLUE, _ORANGE = VALIDATION_COLOUR, TRAIN_COLOUR
 
-# Per panel of the loss figure: title, unit, and the curves with their name and colour.
-_LOSS_PANELS: tuple[tuple[str, str, dict[str, tuple[str, str]]], ...] = (
-    ("loss", "", {"train_loss": ("training", _ORANGE), "val_loss": ("validation", _BLUE)}),
-    ("1 h RMSE (mm), validation", " mm", {"val_rmse_1h": ("validation", _BLUE)}),
-    ("MSE skill against S/3, validation", "", {"val_skill": ("validation", _BLUE)}),
+_LOSS_PANELS = (
+    Panel(
+        "loss",
+        {"train_loss": ("training", _ORANGE), "val_loss": ("validation", _BLUE)},
+        height=1.4,
+    ),
+    Panel("1 h RMSE (mm), validation", {"val_rmse_1h": ("validation", _BLUE)}, unit=" mm"),
+    Panel("MSE skill against S/3, validation", {"val_skill": ("validation", _BLUE)}, neutral=0.0),
 )
 
 
@@ -161,40 +164,7 @@ def draw_loss_curve(path: str | Path, history: Mapping[str, Any]) -> Path:
     Raises:
         DataError: there is no epoch.
     """
-    epochs = np.asarray(history["epoch"], dtype=np.float64)
-    if not epochs.size:
-        raise DataError("no epoch to draw", variable="epoch", next_step="train at least one epoch")
-    best = history.get("best_epoch")
-    with charts.style():
-        figure = charts.new_figure(WIDTH_PX, 1240)
-        axes = figure.subplots(3, 1, sharex=True, height_ratios=[1.4, 1.0, 1.0])
-        for ax, (label, unit, curves) in zip(axes, _LOSS_PANELS, strict=True):
-            ax.set_title(label, loc="left", fontweight="bold", color=_INK)
-            drawn = {key: _numbers(history.get(key), len(epochs)) for key in curves}
-            if not any(np.isfinite(values).any() for values in drawn.values()):
-                charts.write_note(ax, "not computed")
-                ax.set_yticks([])
-                continue
-            for key, (name, colour) in curves.items():
-                ax.plot(epochs, drawn[key], color=colour, marker="o", markersize=3, label=name)
-            if best is not None and best in epochs:
-                ax.axvline(best, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-                # Each panel's last curve is the validation one, by which the epoch was chosen.
-                value = float(drawn[key][epochs == best][0])
-                if math.isfinite(value):
-                    ax.plot([best], [value], "o", color=colour, markersize=7, mec="white")
-                    text = f"best epoch {best:g}: {name} {value:.4g}{unit}"
-                    ax.set_title(text, loc="right", color=_INK)
-            if "val_skill" in curves:
-                ax.axhline(0.0, color="#8a8a8a", linewidth=0.9, zorder=1)
-            if len(curves) > 1:
-                ax.legend(loc="best")
-            ax.grid(True)
-            ax.margins(y=0.12)
-        axes[-1].set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
-        axes[-1].xaxis.set_major_locator(MaxNLocator(nbins=16, integer=True, min_n_ticks=1))
-        axes[-1].set_xlabel("epoch")
-        return charts.save_figure(figure, path)
+    return draw_history(path, history, _LOSS_PANELS, (WIDTH_PX, 1240))
 
 
 def draw_hourly_comparison(path: str | Path, rows: Sequence[tuple[str, float]]) -> Path:
@@ -248,12 +218,6 @@ def draw_hourly_comparison(path: str | Path, rows: Sequence[tuple[str, float]]) 
             "MSE skill against S/3, cells with S ≥ 0.1 mm  (0 = as good as S/3, 1 = exact)"
         )
         return charts.save_figure(figure, path)
-
-
-def _numbers(values: Sequence[float | None] | None, count: int) -> NDArray[np.float64]:
-    """A curve as floats, with NaN where a value is None or the whole curve is absent."""
-    listed = [None] * count if values is None else values
-    return np.array([math.nan if v is None else v for v in listed], dtype=np.float64)
 
 
 def _with_sum(hours: ArrayLike, grid: Grid, name: str) -> NDArray[np.float64]:

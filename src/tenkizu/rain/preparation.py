@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
@@ -21,6 +22,7 @@ from tenkizu.core.stats import Moments
 from tenkizu.core.store import SampleStore, StoreWriter, open_finished, plain
 from tenkizu.core.verification import Tally
 from tenkizu.rain.baselines import Climatology
+from tenkizu.rain.coarsening import block_mean, coarser_grid
 from tenkizu.rain.config import DataConfig, RainConfig
 from tenkizu.rain.hourly import RainSeries, SourceOptions, Window, open_rain, read_window
 from tenkizu.rain.hourly import window_starts as starts_of
@@ -48,7 +50,9 @@ class Planned:
     series: int
 
 
-def assign_splits(starts: Sequence[np.datetime64], splits: SplitsConfig) -> list[str | None]:
+def assign_splits(
+    starts: Sequence[np.datetime64], splits: SplitsConfig, every_hour: bool = False
+) -> list[str | None]:
     """The split of each window, None for those left out.
 
     A window belongs to a split when all its three hours lie in one of its periods. The windows on
@@ -58,20 +62,25 @@ def assign_splits(starts: Sequence[np.datetime64], splits: SplitsConfig) -> list
     Args:
         starts: of the windows, UTC.
         splits: the periods.
+        every_hour: windows may start at any hour, so that a part of P or N is enough to see rain
+            of another split; otherwise a window cut by a border stands between its neighbours.
     """
     blocks = splits.blocks()
 
-    def split_at(start: np.datetime64) -> str | None:
-        for name, begin, end in blocks:
-            if begin <= start and start + THREE_HOURS <= end:
-                return name
-        return None
+    def of(start: np.datetime64, partly: bool = False) -> set[str]:
+        """The splits that hold three hours, or any part of them."""
+        end = start + THREE_HOURS
+        return {
+            name
+            for name, first, last in blocks
+            if (first < end and start < last if partly else first <= start and end <= last)
+        }
 
     result = []
     for start in starts:
-        own = split_at(start)
-        beside = {split_at(start - THREE_HOURS), split_at(start + THREE_HOURS)}
-        result.append(own if beside <= {own, None} else None)
+        own = of(start)
+        beside = of(start - THREE_HOURS, every_hour) | of(start + THREE_HOURS, every_hour)
+        result.append(min(own) if own and beside <= own else None)
     return result
 
 
@@ -83,8 +92,15 @@ def to_rain(window: Window) -> Rain:
     return np.stack([window.previous, *hours, window.total, window.following])
 
 
+def prepare_all(
+    config: RainConfig, overwrite: bool = False, track: Track | None = None
+) -> dict[str, SampleStore]:
+    """Make or open the stores of all sources of a configuration, as `prepare` does each."""
+    return {name: prepare(part, overwrite, track) for name, part in config.parts().items()}
+
+
 def prepare(config: RainConfig, overwrite: bool = False, track: Track | None = None) -> SampleStore:
-    """Make the sample store of a configuration, or open it if it is already there.
+    """Make the sample store of a configuration's (first) source, or open it if it is there.
 
     Windows are read one at a time. A month that is finished is kept when the run is interrupted.
 
@@ -123,6 +139,11 @@ def _plan_hash(config: RainConfig, paths: Sequence[Path]) -> str:
     plan = {"layout": LAYOUT, "data": settings, "bins": bins, "inputs": inputs}
     if "motion" in config.data.context:
         plan["motion"] = True
+    # Named only where they are set, so that stores made before there were such options stay valid.
+    if config.data.every_hour:
+        plan["every_hour"] = True
+    if config.data.coarsen > 1:
+        plan["coarsen"] = config.data.coarsen
     return config_hash(plan)
 
 
@@ -151,8 +172,11 @@ def _plan(data: DataConfig, series: Sequence[RainSeries]) -> list[Planned]:
                 expected=series[0].grid.describe(),
                 next_step="prepare one store per grid",
             )
-    where = sorted((start, i) for i, one in enumerate(series) for start in starts_of(one))
+    where = sorted(
+        (start, i) for i, one in enumerate(series) for start in _starts(one, data.every_hour)
+    )
     starts = [start for start, _ in where]
+    aligned = {start for one in series for start in starts_of(one)}
     for (start, i), (following, j) in pairwise(where):
         if start == following:
             raise DataError(
@@ -161,11 +185,11 @@ def _plan(data: DataConfig, series: Sequence[RainSeries]) -> list[Planned]:
                 found=f"{start}, also in {series[i].path}",
                 next_step="remove one of the files from data.files",
             )
-    assigned = assign_splits(starts, data.splits)
+    assigned = assign_splits(starts, data.splits, data.every_hour)
     planned = [
         Planned(start, split, i)
         for (start, i), split in zip(where, assigned, strict=True)
-        if split is not None
+        if split == "train" or (split is not None and start in aligned)
     ]
     counts = Counter(window.split for window in planned)
     for name in SPLITS:
@@ -180,6 +204,16 @@ def _plan(data: DataConfig, series: Sequence[RainSeries]) -> list[Planned]:
     if left_out:
         log.info("%d windows lie outside the periods or beside a border of two splits", left_out)
     return planned
+
+
+def _starts(series: RainSeries, every_hour: bool) -> list[np.datetime64]:
+    """Starts of the windows of a file: at 00, 03, ... UTC, or at every full hour."""
+    starts = starts_of(series)
+    for phase in (1, 2) if every_hour else ():
+        # A short file may have no window that starts at these hours.
+        with suppress(DataError):
+            starts += starts_of(series, phase)
+    return starts
 
 
 def _write(
@@ -197,7 +231,7 @@ def _write(
             )
         for note in one.notes:
             log.info("%s: %s", one.path.name, note)
-    grid = series[0].grid
+    grid = coarser_grid(series[0].grid, config.data.coarsen)
     planned = _plan(config.data, series)
     writer = StoreWriter(config.data.store, plan_hash)
     blocks: list[dict[str, Any]] = []
@@ -214,7 +248,7 @@ def _write(
         ) -> dict[str, Any]:
             parts = _Parts()
             for i, window in enumerate(track(windows, f"preparing {month}")):
-                array[i] = _read(series, window)
+                array[i] = block_mean(_read(series, window), config.data.coarsen)
                 parts.add(window, array[i], config)
             return parts.to_json()
 

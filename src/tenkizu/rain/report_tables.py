@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from tenkizu.core.report import UNDEFINED, Html, missing, paragraph, table
+from tenkizu.core.report import Html, missing, number, paragraph, table
 from tenkizu.rain.score_text import label_of
 
 Scores = Mapping[str, Any]
@@ -25,14 +25,6 @@ _GROUPS = {
     "skill_by_season": ("by season", "season"),
     "skill_by_surface": ("over land and sea", "surface"),
 }
-
-
-def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
-    """A number as it shall read; None and NaN are undefined."""
-    if value is None or math.isnan(value):
-        return UNDEFINED
-    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
-    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def summary_table(splits: Mapping[str, Scores]) -> Html:

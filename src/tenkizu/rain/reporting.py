@@ -5,18 +5,12 @@ drawn from the numbers; what is missing or damaged is said to be so, and the res
 """
 
 import logging
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tenkizu import __version__
-from tenkizu.core.errors import DataError
-from tenkizu.core.report import Html, Section, figure, missing, page, paragraph, preformatted, table
-from tenkizu.core.store import read_json, write_text
+from tenkizu.core.report import Html, Section, missing, number, paragraph, preformatted, table
+from tenkizu.core.run_report import PURPOSE, RunReport
 from tenkizu.rain.curves import CAPTIONS, draw_epoch_curves
 from tenkizu.rain.plots import draw_loss_curve
 from tenkizu.rain.report_tables import (
@@ -25,7 +19,6 @@ from tenkizu.rain.report_tables import (
     category_tables,
     group_tables,
     interval_notes,
-    number,
     summary_table,
     timing_table,
     verdict,
@@ -36,12 +29,6 @@ log = logging.getLogger(__name__)
 
 WINDOWS = 6
 """Panels shown of each split."""
-
-_RUN_FILES = ("config.yaml", "model.json", "history.json")
-_PURPOSE = {
-    "validation": "its periods chose the epoch, so its scores flatter the model a little",
-    "test": "its periods chose nothing and are only reported on",
-}
 
 
 def report(run: str | Path, output: str | Path | None = None) -> Path:
@@ -57,111 +44,32 @@ def report(run: str | Path, output: str | Path | None = None) -> Path:
     Raises:
         DataError: the folder holds no run.
     """
-    folder = Path(run)
-    if not any((folder / name).exists() for name in _RUN_FILES):
-        raise DataError(
-            "not a run folder" if folder.is_dir() else "no such folder",
-            file=folder,
-            expected="one of " + ", ".join(_RUN_FILES),
-            next_step="name the folder that `tenkizu rain train` printed",
-        )
-    output = folder / "report" / "index.html" if output is None else Path(output)
-    with tempfile.TemporaryDirectory() as spare:
-        write_text(output, _Report(folder, Path(spare)).page())
-    return output
+    return _Report.write(run, output)
 
 
-class _Report:
-    """What a run folder holds, and the parts of its page.
+class _Report(RunReport):
+    """The parts of a rain run's page."""
 
-    Args:
-        folder: of the run.
-        spare: empty folder for figures that the run lacks.
-    """
+    system = "rain"
+    lead = (
+        "Hourly rain from 3-hour totals: how the model was made, and whether its split is better "
+        "than a third of the total in every hour."
+    )
 
-    def __init__(self, folder: Path, spare: Path) -> None:
-        self.folder, self.spare = folder, spare
-        self.model = self._json(folder / "model.json")
-        self.history = self._json(folder / "history.json")
-        self.config: dict[str, Any] = self.model.get("config") or self._yaml()
-        found = {
-            path.parent.name: self._json(path) for path in folder.glob("evaluation/*/scores.json")
-        }
-        # The headline first, from periods that chose nothing; last whatever else was evaluated.
-        order = ["test", "validation", *sorted(found)]
-        self.scores = {s: found[s] for s in dict.fromkeys(order) if found.get(s)}
-
-    def page(self) -> str:
-        """The HTML document."""
-        name = self.model.get("name") or self.folder.resolve().name
-        sections = [
-            self._section("Summary", self._summary),
-            self._section("Data and checks", self._checks),
-            self._section("Training", self._training),
+    def sections(self) -> list[Section]:
+        """The body between the lead and the configuration."""
+        return [
+            self.section("Summary", self._summary),
+            self.section("Data and checks", self._checks),
+            self.section("Training", self._training),
             *(self._split(split) for split in self.scores),
-            self._section("Configuration", self._configuration),
-            self._section("Versions", self._versions),
         ]
-        lead = [
-            paragraph(
-                "Hourly rain from 3-hour totals: how the model was made, and whether its split "
-                "is better than a third of the total in every hour."
-            )
-        ]
-        footer = f"Written by tenkizu {__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
-        return page(f"tenkizu rain: {name}", lead, sections, footer)
-
-    def _json(self, path: Path) -> dict[str, Any]:
-        """A JSON file of the run; empty if it is not there or damaged."""
-        if not path.exists():
-            return {}
-        try:
-            return read_json(path, "a file of a run")
-        except DataError as error:
-            log.warning("left out of the report: %s", error)
-            return {}
-
-    def _yaml(self) -> dict[str, Any]:
-        """The run's configuration as written; empty if it is not there or damaged."""
-        try:
-            found = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            log.warning("left out of the report: config.yaml: %s", error)
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def _section(self, title: str, make: Callable[[], Sequence[Html]]) -> Section:
-        """A section, whose failure is said in its place."""
-        return Section(title, self._guarded(title, make))
-
-    def _guarded(self, what: str, make: Callable[[], Sequence[Html]]) -> list[Html]:
-        """Parts of the page, or why they could not be made: older files may have any shape."""
-        try:
-            return list(make())
-        except Exception as error:
-            log.warning("%s: could not be shown: %r", what, error)
-            return [missing(f"This part could not be shown: {error!r}")]
-
-    def _picture(
-        self, path: Path, caption: str, draw: Callable[[str | Path], object] | None
-    ) -> list[Html]:
-        """A figure of the run, or a new one; what cannot be drawn is said."""
-        try:
-            if not path.exists() and draw is not None:
-                path = self.spare / path.name
-                draw(path)
-            return [figure(path, caption)] if path.exists() else []
-        except Exception as error:
-            log.warning("%s could not be drawn: %r", path.name, error)
-            return [missing(f"{path.name} could not be drawn: {error}")]
-        finally:
-            (self.spare / path.name).unlink(missing_ok=True)
 
     def _summary(self) -> list[Html]:
-        parts = self._guarded("provenance", self._provenance)
+        parts = self.guarded("provenance", self._provenance)
         if not self.scores:
             return [*parts, missing("The run has not been evaluated.")]
-        parts += self._guarded("summary", lambda: [summary_table(self.scores)])
+        parts += self.guarded("summary", lambda: [summary_table(self.scores)])
         parts.append(
             paragraph(
                 "Skill is the MSE skill against the equal split, 1 \N{MINUS SIGN} SSE / SSE(S/3): "
@@ -170,7 +78,7 @@ class _Report:
             )
         )
         for split in self.scores:
-            parts.append(paragraph(f"{split}: {_PURPOSE.get(split, 'an evaluation of its own')}."))
+            parts.append(paragraph(f"{split}: {PURPOSE.get(split, 'an evaluation of its own')}."))
         if "test" not in self.scores:
             parts.append(
                 missing(
@@ -180,16 +88,15 @@ class _Report:
             )
         split = next(iter(self.scores))
         scores = self.scores[split]
-        parts += self._guarded("verdict", lambda: verdict(split, scores))
-        parts += self._guarded("intervals", lambda: interval_notes(scores))
+        parts += self.guarded("verdict", lambda: verdict(split, scores))
+        parts += self.guarded("intervals", lambda: interval_notes(scores))
         bars = self.folder / "evaluation" / split / "skill.png"
-        return parts + self._picture(bars, f"Skill against S/3, {split}", None)
+        return parts + self.picture(bars, f"Skill against S/3, {split}", None)
 
     def _provenance(self) -> list[Html]:
         """Which model this is and how its epoch was chosen, in words."""
         if not self.model:
             return [missing("There is no exported model (model.json): the run has not finished.")]
-        chosen = self.model.get("chosen_by") or {}
         trained = self.model.get("trained_on") or {}
         sentences = [
             f"{self.model.get('parameters', 0):,} parameters, weights "
@@ -197,17 +104,16 @@ class _Report:
             f"Input: {', '.join(c['name'] for c in self.model.get('channels', ()))}.",
             f"Rain from {', '.join(trained.get('files', ())) or 'files that are not named'}.",
         ]
-        if chosen:
-            epochs = len(self.history.get("epoch") or ()) or "?"
-            sentences.append(
-                f"Epoch {chosen.get('epoch')} of {epochs} was chosen by {chosen.get('quantity')} "
-                f"({number(chosen.get('value'))}) on the {chosen.get('on')} periods alone."
-            )
+        if chosen := self.chosen_sentence():
+            sentences.append(chosen)
         return [paragraph(" ".join(sentences))]
 
     def _checks(self) -> list[Html]:
         parts = [self._checked_line()]
-        periods: Mapping[str, Any] = (self.config.get("data") or {}).get("splits") or {}
+        data = self.config.get("data") or {}
+        periods: dict[str, Any] = dict(data.get("splits") or {})
+        for source in data.get("more") or ():
+            periods |= {f"{split}_{source['name']}": p for split, p in source["splits"].items()}
         rows = []
         for split in dict.fromkeys([*periods, *self.scores]):
             scores = self.scores.get(split, {})
@@ -237,12 +143,13 @@ class _Report:
         lines = [line.partition(mark)[2] for line in text.splitlines() if mark in line]
         if not lines:
             return missing("The log of the checks before training is missing.")
-        return paragraph(f"Checked before the first step: {lines[-1]}.")
+        sources = 1 + len((self.config.get("data") or {}).get("more") or ())
+        return paragraph(f"Checked before the first step: {'; '.join(lines[-sources:])}.")
 
     def _training(self) -> list[Html]:
         if not self.history.get("epoch"):
             return [missing("The run has no training history.")]
-        parts = self._picture(
+        parts = self.picture(
             self.folder / "loss_curve.png",
             "Loss, 1 h RMSE and skill over the epochs",
             lambda path: draw_loss_curve(path, self.history),
@@ -257,7 +164,7 @@ class _Report:
             parts.append(missing("The history has no scores of the single epochs."))
         for name, caption in CAPTIONS.items():
             if path := curves.get(f"{name}_over_epochs.png"):
-                parts += self._picture(path, f"{caption}, validation", None)
+                parts += self.picture(path, f"{caption}, validation", None)
         return parts
 
     def _split(self, split: str) -> Section:
@@ -271,18 +178,12 @@ class _Report:
 
         def drawn(name: str, caption: str, absent: str) -> list[Html]:
             draw = drawings.get(name)
-            return self._picture(here / name, f"{caption}, {split}", draw) or [missing(absent)]
+            return self.picture(here / name, f"{caption}, {split}", draw) or [missing(absent)]
 
         def equal_split() -> list[Html]:
             path = here / "equal_split_detailed.txt"
             if not path.exists():
                 return [missing("This evaluation has no detailed comparison with S/3.")]
-            return [preformatted(path.read_text(encoding="utf-8", errors="replace"))]
-
-        def all_text() -> list[Html]:
-            path = here / "evaluation.txt"
-            if not path.exists():
-                return [missing("evaluation.txt is missing.")]
             return [preformatted(path.read_text(encoding="utf-8", errors="replace"))]
 
         makers: dict[str, Callable[[], list[Html]]] = {
@@ -305,12 +206,12 @@ class _Report:
             "Wet hours and the heaviest hour": lambda: timing_table(scores),
             "Skill by amount, hour and season": lambda: group_tables(scores),
             "Windows": lambda: self._windows(scores, here / "panels_log"),
-            "All scores as text": all_text,
+            "All scores as text": lambda: self.text(here / "evaluation.txt"),
         }
-        below = [self._section(title, make) for title, make in makers.items()]
+        below = [self.section(title, make) for title, make in makers.items()]
         lead = paragraph(
             f"{scores.get('data', split)}: {scores.get('n_windows', '?')} windows; "
-            f"{_PURPOSE.get(split, 'an evaluation of its own')}."
+            f"{PURPOSE.get(split, 'an evaluation of its own')}."
         )
         return Section(f"Scores: {split}", [lead], [s for s in below if s.parts])
 
@@ -336,22 +237,5 @@ class _Report:
             caption = f"t0 {t0.replace('_', ' ')} UTC"
             if t0 in skills:
                 caption += f", MSE skill against S/3 {number(skills[t0])}"
-            parts += self._picture(paths[t0], caption, None)
+            parts += self.picture(paths[t0], caption, None)
         return parts
-
-    def _configuration(self) -> list[Html]:
-        path = self.folder / "config.yaml"
-        if path.exists() and not (self.config.get("run") or {}).get("on_finish"):
-            return [preformatted(path.read_text(encoding="utf-8", errors="replace"))]
-        if not self.config:
-            return [missing("config.yaml is missing.")]
-        # A command for the end of a run may hold addresses or keys; a report is passed on.
-        run = {**(self.config.get("run") or {}), "on_finish": "(left out of the report)"}
-        shown = {**self.config, "run": run}
-        return [preformatted(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True))]
-
-    def _versions(self) -> list[Html]:
-        versions = self.model.get("versions")
-        if not versions:
-            return [missing("model.json, which holds the versions, is missing.")]
-        return [table(("package", "version"), [list(item) for item in versions.items()])]

@@ -8,11 +8,10 @@ from tenkizu.core.config import dump_config
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.launch import Place
 from tenkizu.core.runs import run_training
-from tenkizu.core.stats import Moments
 from tenkizu.core.store import SampleStore, write_json
 from tenkizu.core.verification import Tally
 from tenkizu.rain.config import RainConfig
-from tenkizu.rain.preparation import Track, prepare
+from tenkizu.rain.preparation import Track, prepare_all
 from tenkizu.rain.tables import check_units, equal_split_error
 from tenkizu.rain.weights import loss_weights
 
@@ -35,7 +34,8 @@ def train(
 
     Returns:
         The run folder, with ``model.safetensors``, ``model.json``, ``history.json``,
-        ``loss_curve.png`` and an evaluation folder for each split that is not trained on.
+        ``loss_curve.png`` and an evaluation folder for each split that is not trained on: of
+        further sources it bears their name.
 
     Raises:
         ConfigError: the run folder holds another run.
@@ -47,7 +47,7 @@ def train(
         dump_config(config),
         resume,
         overwrite,
-        lambda: prepare(config, track=track),
+        lambda: prepare_all(config, track=track),
         lambda: _train_here(config, resume, track),
     )
 
@@ -66,17 +66,21 @@ def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
     from tenkizu.rain.dataset import RainDataset, input_channels
     from tenkizu.rain.model import Disaggregator, export
     from tenkizu.rain.module import MODES, RainModule
+    from tenkizu.rain.sources import Sources, describe_sources, merged_moments, merged_tables
     from tenkizu.rain.swin_unet import parameter_table
 
     place = Place.here()
     folder = config.run.dir / config.run.name
-    store = SampleStore(config.data.store)
-    tables = Tally.from_json(store.meta["tables"]["train"])
+    parts = config.parts()
+    stores = {name: SampleStore(part.data.store) for name, part in parts.items()}
+    tables = merged_tables(stores)
     if place.rank == 0:
-        log.info("training rain: %s", check_units(tables, config.data.checks, str(store.path)))
+        for name, store in stores.items():
+            own = Tally.from_json(store.meta["tables"]["train"])
+            line = check_units(own, parts[name].data.checks, str(store.path))
+            log.info("training rain: %s%s", f"{name}: " if len(parts) > 1 else "", line)
     pl.seed_everything(config.train.seed, workers=False, verbose=False)
-    moments = Moments.from_json(store.meta["statistics"]["log1p_mm"])
-    scales = input_channels(config.data, moments)
+    scales = input_channels(config.data, merged_moments(stores))
     net = Disaggregator(config.model, scales)
     for part, count in parameter_table(net.network).items():
         log.debug("parameters: %s %d", part, count)
@@ -88,15 +92,29 @@ def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
     weights = loss_weights(config.loss, tables, config.model.head == "direct")
     if weights.computed and place.rank == 0:
         write_json(folder / "computed_weights.json", weights.to_json())
-    module = RainModule(net, config, equal_split_error(tables, weights.hourly), weights)
+    d0 = equal_split_error(tables, weights.hourly)
+    module = RainModule(net, config, d0, weights, list(parts) if len(parts) > 1 else ())
     settings = config.train
     static = config.data.static_file
-    training = RainDataset(store, "train", net.channels, config.data, settings.seed, static)
-    choosing = RainDataset(store, "validation", net.channels, static_file=static)
+    views = [
+        RainDataset(stores[name], "train", net.channels, part.data, settings.seed, static)
+        for name, part in parts.items()
+    ]
+    whole = [
+        RainDataset(store, "validation", net.channels, static_file=static)
+        for store in stores.values()
+    ]
+    # Each source's error in units of its own S/3: heavy rain does not drown the others.
+    own_d0 = [
+        equal_split_error(merged_tables({name: stores[name]}), weights.hourly) for name in parts
+    ]
+    factors = [d0 / own for own in own_d0]
+    training = Sources(views, factors) if len(parts) > 1 else views[0]
+    choosing = Sources(whole, factors) if len(parts) > 1 else whole[0]
     if not len(choosing):
         raise DataError(
             "no validation windows to choose the epoch by",
-            file=store.path,
+            file=config.data.store,
             next_step="name periods in data.splits.validation",
         )
     batch = settings.micro_batch or settings.batch_size
@@ -122,7 +140,11 @@ def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
             **common,
         ),
         DataLoader(
-            choosing, batch, sampler=ShardSampler(len(choosing), place.rank, place.world), **common
+            choosing,
+            # Windows of several grids do not fit into one batch.
+            batch if len(parts) == 1 else 1,
+            sampler=ShardSampler(len(choosing), place.rank, place.world),
+            **common,
         ),
         settings,
         folder,
@@ -131,9 +153,6 @@ def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
         resume=resume and (folder / "last.ckpt").exists(),
     )
     if place.rank == 0:
-        from tenkizu.core.grid import Grid
-
-        grid = Grid.from_json(store.meta["grid"])
         best = history.best or {}
         export(
             folder,
@@ -141,11 +160,7 @@ def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
             config.model,
             {
                 "name": config.run.name,
-                "climatology": store.meta["climatology"],
-                "statistics": store.meta["statistics"],
-                "grid": {"kind": grid.kind, "shape": grid.shape, "describe": grid.describe()},
-                "spacing_km": grid.spacing_km,
-                "trained_on": store.meta["source"] | {"plan_hash": store.meta["plan_hash"]},
+                **describe_sources(config, stores),
                 "chosen_by": {
                     "quantity": settings.select,
                     "on": "validation",
@@ -156,11 +171,13 @@ def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
                 "config": config.model_dump(mode="json"),
             },
         )
-        _finish(config, folder, store, track)
+        _finish(config, folder, stores, track)
     return folder
 
 
-def _finish(config: RainConfig, folder: Path, store: SampleStore, track: Track | None) -> None:
+def _finish(
+    config: RainConfig, folder: Path, stores: dict[str, SampleStore], track: Track | None
+) -> None:
     """Curves and evaluation after training; a failing figure never loses scores."""
     from tenkizu.core.store import read_json
     from tenkizu.rain.curves import draw_epoch_curves
@@ -174,9 +191,13 @@ def _finish(config: RainConfig, folder: Path, store: SampleStore, track: Track |
         draw_epoch_curves(folder, history)
     except Exception:
         log.exception("the curves could not be drawn")
-    for split in ("validation", "test"):
-        if split in store.meta["splits"]:
-            evaluate_store(folder, store, split, folder / "evaluation" / split, config, track)
+    for name, part in config.parts().items():
+        for split in ("validation", "test"):
+            if split in stores[name].meta["splits"]:
+                # The first source, in most runs the only one, gives the headline.
+                where = split if name == config.data.name else f"{split}_{name}"
+                output = folder / "evaluation" / where
+                evaluate_store(folder, stores[name], split, output, part, track)
     try:
         report(folder)
     except Exception:

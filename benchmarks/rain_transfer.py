@@ -1,0 +1,214 @@
+"""How well a rain-only model carries over to a source it never saw, on the shipped rain.
+
+Run ``python benchmarks/rain_transfer.py``. For each source a network is trained on the others, by
+the recipe of ``configs/rain_only.yaml`` shortened to 3 epochs, and scored on that source, beside
+its baselines: the leave-one-source-out table of the card of the shipped model. About half an hour
+on one core, and once ten minutes to prepare the stores.
+
+``--final`` scores the shipped model instead, on the days it never saw; ``--options`` measures what
+mirroring, time reversal and an ensemble bring at prediction time, and ``--curve`` what the amount
+of training data brings.
+
+Skill is 1 - SSE / SSE(S/3) over cells with S >= 0.1 mm, pooled over the windows of a file; in
+brackets its 95 % interval by block bootstrap, where there are at least 8 blocks of windows.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tenkizu.core.config import build_config, load_config
+from tenkizu.core.grid import Grid
+from tenkizu.core.samples import input_path, shipped_configs
+from tenkizu.core.store import SampleStore
+from tenkizu.rain import evaluate, train
+from tenkizu.rain.baselines import equal_split
+from tenkizu.rain.config import RainConfig
+from tenkizu.rain.dataset import RainDataset
+from tenkizu.rain.evaluation import evaluate_store
+from tenkizu.rain.model import RainModel
+from tenkizu.rain.preparation import prepare_all
+from tenkizu.rain.tables import Rain
+
+SHORT = ["train.epochs=3", "plots.cases=0", "scores.fss_windows=[]"]
+
+FILES = {
+    "imerg": ["imerg_sbrazil_hourly_20231102_03.nc", "imerg_sbrazil_hourly_20231111_18.nc"],
+    "radolan_yw": ["radolan_yw_hourly_20180510_20.nc"],
+    "radolan_rw": ["radolan_rw_germany_hourly_20221018.nc"],
+    "knmi": ["knmi_radar_hourly_20100826.nc"],
+    "msg": ["msg_crr_europe_hourly_20180601.nc"],
+}
+"""What each source is scored on: all its windows at 00, 03, ... UTC, on the grid of the file."""
+
+METHODS = ("model", "motion", "linear", "climatological")
+
+
+def recipe(folder: Path, overrides: Sequence[str] = ()) -> RainConfig:
+    """The configuration of the shipped model, writing below a folder."""
+    where = [f"run.dir={folder / 'runs'}", f"data.store={folder / 'stores'}"]
+    return load_config(RainConfig, shipped_configs()["rain_only"], [*where, *overrides])
+
+
+def changed(config: RainConfig, name: str, sources: list[dict[str, Any]]) -> RainConfig:
+    """The same run under another name on other sources."""
+    first, *more = sources
+    plain = config.model_dump(mode="json")
+    plain["run"]["name"] = name
+    plain["data"] |= {**first, "more": more}
+    return build_config(RainConfig, plain, name)
+
+
+def sources_of(config: RainConfig) -> list[dict[str, Any]]:
+    """The sources of a configuration, each with its keys."""
+    plain = config.model_dump(mode="json")["data"]
+    keys = plain["more"][0]
+    return [{key: plain[key] for key in keys}, *plain["more"]]
+
+
+def trained(config: RainConfig) -> Path:
+    """The run folder, trained now unless it is there."""
+    folder = config.run.dir / config.run.name
+    if not (folder / "model.json").exists():
+        began = time.perf_counter()
+        train(config, overwrite=True)
+        print(f"{config.run.name}: trained in {time.perf_counter() - began:.0f} s", flush=True)
+    return folder
+
+
+def row(label: str, result: dict[str, Any]) -> str:
+    """One line of the table."""
+    intervals = result["intervals"]["skill_against_equal"]
+    parts = [f"{label:46}{result['n_windows']:4}"]
+    for method in METHODS:
+        one = intervals[method]["conditional"]
+        low, high = (one["low"], one["high"])
+        known = low is not None and np.isfinite(low)
+        span = f" [{low:6.3f}, {high:6.3f}]" if known and method in METHODS[:2] else ""
+        parts.append(f"{one['value']:7.3f}{span}")
+    return "  ".join(parts)
+
+
+def leave_one_out(folder: Path, names: Sequence[str]) -> None:
+    """Train without each source in turn and score on it."""
+    config = recipe(folder, SHORT)
+    prepare_all(config)
+    print(f"{'left out, and scored on':46}windows  " + ", ".join(METHODS))
+    for name in names:
+        rest = [source for source in sources_of(config) if source["name"] != name]
+        run = trained(changed(config, f"without_{name}", rest))
+        for file in FILES[name]:
+            result = evaluate(run, input_path(f"sample:{file}"), run / Path(file).stem, cases=0)
+            print(row(file.removesuffix(".nc"), result), flush=True)
+
+
+def unseen(folder: Path) -> Iterable[tuple[str, SampleStore, RainConfig]]:
+    """The test periods, which train nothing and choose nothing."""
+    config = recipe(folder, SHORT)
+    stores = prepare_all(config)
+    for name, part in config.parts().items():
+        if part.data.splits.test:
+            yield name, stores[name], part
+
+
+def final(folder: Path, model: str) -> None:
+    """Score a model on the test periods."""
+    for name, store, part in unseen(folder):
+        result = evaluate_store(model, store, "test", folder / "final" / name, part)
+        print(row(f"{name} {', '.join(part.data.splits.test)}", result), flush=True)
+
+
+Split = Callable[[Rain, np.datetime64, Any], Rain]
+
+
+def mirrored(model: RainModel) -> Split:
+    """The mean of the four mirror images."""
+
+    def split(rain: Rain, start: np.datetime64, grid: Any) -> Rain:
+        views = [(i, j) for i in (1, -1) for j in (1, -1)]
+        images = [model.split(rain[:, ::i, ::j].copy(), start, grid)[:, ::i, ::j] for i, j in views]
+        return np.mean(images, axis=0)
+
+    return split
+
+
+def reversed_too(model: RainModel) -> Split:
+    """The mean with what is predicted backwards in time."""
+
+    def split(rain: Rain, start: np.datetime64, grid: Any) -> Rain:
+        backwards = rain[[5, 3, 2, 1, 4, 0]]
+        ways = [model.split(rain, start, grid), model.split(backwards, start, grid)[::-1]]
+        return np.mean(ways, axis=0)
+
+    return split
+
+
+def options(folder: Path, model: str) -> None:
+    """What each way to predict more than once brings, on the test periods."""
+    shipped = RainModel.load(model)
+    members = sorted((folder / "runs").glob("without_*/model.json"))
+    several = [shipped, *(RainModel.load(path.parent) for path in members)]
+    ways: dict[str, Split] = {
+        "once": shipped.split,
+        "mirrored": mirrored(shipped),
+        "and backwards in time": reversed_too(shipped),
+        **{f"member {m.metadata['name']}": m.split for m in several[1:]},
+        f"mean of {len(several)} models": lambda *a: np.mean(
+            [m.split(*a) for m in several], axis=0
+        ),
+    }
+    sums: dict[str, list[float]] = {}
+    for name, store, _ in unseen(folder):
+        dataset = RainDataset(store, "test", ())
+        grid = Grid.from_json(store.meta["grid"])
+        totals = dict.fromkeys(["equal", *ways], 0.0)
+        for item in range(len(dataset)):
+            start, rain = dataset.window(item)
+            scored = rain[4] >= np.float32(0.1)
+            splits = {way: split(rain, start, grid) for way, split in ways.items()}
+            for way, hours in {"equal": equal_split(rain[4]), **splits}.items():
+                error = hours[:, scored].astype(np.float64) - rain[1:4, scored]
+                totals[way] += float((error**2).sum())
+        sums[name] = [1 - totals[way] / totals["equal"] for way in ways]
+    print(f"{'conditional skill':46}" + "".join(f"{name:>12}" for name in sums))
+    for i, way in enumerate(ways):
+        print(f"{way:46}" + "".join(f"{values[i]:12.3f}" for values in sums.values()), flush=True)
+
+
+def curve(folder: Path) -> None:
+    """Train on less: whole windows at 00, 03, ... only, and half of the days of those."""
+    config = recipe(folder, SHORT)
+    sources = sources_of(config)
+    for name, share in CURVE.items():
+        less = [share(source) for source in sources]
+        store = folder / f"stores_{name}"
+        own = config.model_copy(update={"data": config.data.model_copy(update={"store": store})})
+        final(folder, str(trained(changed(own, name, less))))
+
+
+def main() -> None:
+    """Print what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("rain_transfer"), help="for all files")
+    parser.add_argument("--sources", nargs="+", default=list(FILES), help="to leave out")
+    parser.add_argument("--model", default="rain-only", help="for --final and --options")
+    parser.add_argument("--final", action="store_true")
+    parser.add_argument("--options", action="store_true")
+    parser.add_argument("--curve", action="store_true")
+    chosen = parser.parse_args()
+    if chosen.final:
+        final(chosen.folder, chosen.model)
+    if chosen.options:
+        options(chosen.folder, chosen.model)
+    if chosen.curve:
+        curve(chosen.folder)
+    if not (chosen.final or chosen.options or chosen.curve):
+        leave_one_out(chosen.folder, chosen.sources)
+
+
+if __name__ == "__main__":
+    main()

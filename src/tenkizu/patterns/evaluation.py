@@ -1,0 +1,226 @@
+"""`evaluate`: a model beside every baseline, on a store or on files of maps."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenkizu.core.errors import DataError
+from tenkizu.core.periods import parse_period
+from tenkizu.core.store import SampleStore, write_json, write_text
+from tenkizu.patterns.baselines import Climatology
+from tenkizu.patterns.catalogues import Catalogue
+from tenkizu.patterns.config import PatternsConfig
+from tenkizu.patterns.cross_fitting import HELD_OUT, IN_SAMPLE
+from tenkizu.patterns.days import DayTable
+from tenkizu.patterns.labelled_days import LabelledDays
+from tenkizu.patterns.labelling import read_labels_file
+from tenkizu.patterns.map_batches import DayMaps, file_maps, open_model_files, store_maps
+from tenkizu.patterns.model import PatternModel
+from tenkizu.patterns.score_text import as_text
+from tenkizu.patterns.scores import score_days
+from tenkizu.patterns.thresholds import Thresholds
+
+log = logging.getLogger(__name__)
+
+Track = Callable[[Iterable[Any], str], Iterable[Any]]
+Floats = NDArray[np.float64]
+
+
+def evaluate(
+    model: str | Path,
+    data: str | Path | Sequence[str | Path],
+    output: str | Path,
+    labels: str | Path | None = None,
+    days: str | None = None,
+    track: Track | None = None,
+) -> dict[str, Any]:
+    """Score a model on labelled days, beside the baselines.
+
+    The model folder brings thresholds, calibration and the tables of the baselines.
+
+    Args:
+        model: a run folder, an exported model folder or a shipped model's name.
+        data: a prepared store, or files of maps with the fields that the model needs.
+        output: folder for ``scores.json``, ``evaluation.txt``, ``probabilities.csv``, figures.
+        labels: CSV or Python file; by default the labels the model was trained with, or those of
+            its rules where they follow from the maps.
+        days: a period FIRST/LAST of local dates; by default all days that are labelled.
+        track: shows progress.
+
+    Returns:
+        The scores, as written to ``scores.json``.
+
+    Raises:
+        DataError: the model, the data or the labels cannot be used, or no day is labelled.
+    """
+    loaded = PatternModel.load(model)
+    names = [data] if isinstance(data, str | Path) else list(data)
+    is_store = len(names) == 1 and Path(names[0]).is_dir()
+    with _opened(loaded, names, is_store) as maps:
+        if labels is not None:
+            table = read_labels_file(labels, loaded.catalogue)
+        else:
+            table = maps.labels(PatternsConfig(**loaded.metadata["config"]).labels)
+        labelled = LabelledDays.of(maps.times, table)
+        chosen = np.flatnonzero(labelled.known & _within(labelled.local, days))
+        if not len(chosen):
+            raise DataError(
+                "no labelled day in the period",
+                variable="days",
+                found=days,
+                expected=f"within {labelled.local[0]}/{labelled.local[-1]}",
+            )
+        follow = track or (lambda items, _: items)
+        outputs = loaded.outputs(follow(maps.batches(chosen), "evaluating"))
+    provenance, notes = _provenance(loaded, labelled.local[chosen])
+    for note in notes:
+        log.warning("%s", note)
+    thresholds = loaded.thresholds
+    share = np.array(loaded.metadata["baselines"]["prevalence"])
+    climatology = Climatology.from_json(loaded.metadata["baselines"]["climatology"])
+    day_table = labelled.day_table(
+        chosen, outputs, thresholds.decide(outputs.calibrated), thresholds.decided
+    )
+    day_table.to_csv(Path(output) / "probabilities.csv")
+    return write_evaluation(
+        Path(output),
+        day_table,
+        loaded.catalogue,
+        thresholds,
+        provenance,
+        labelled.baselines(chosen, share, climatology),
+        {
+            "model": loaded.metadata["name"],
+            "weights": loaded.weights_hash,
+            "data": ", ".join(Path(name).name for name in names),
+            "labels_source": Path(table.source).name,
+            "notes": notes,
+        },
+    )
+
+
+def _opened(model: PatternModel, names: Sequence[str | Path], is_store: bool) -> DayMaps:
+    if is_store:
+        return store_maps(model, SampleStore(names[0]))
+    return file_maps(model, open_model_files(model, names))
+
+
+def _within(days: NDArray[np.datetime64], period: str | None) -> NDArray[np.bool_]:
+    if period is None:
+        return np.ones(len(days), bool)
+    try:
+        start, end = parse_period(period)
+    except ValueError as error:
+        raise DataError(str(error), variable="days") from None
+    return np.asarray((days >= start) & (days < end))
+
+
+def _provenance(model: PatternModel, days: NDArray[np.datetime64]) -> tuple[str, list[str]]:
+    """Whether decisions rest on other days, and what the reader must know."""
+    notes = []
+    for split, meaning in (("train", "trained the network"), ("validation", "chose its epoch")):
+        seen = np.zeros(len(days), bool)
+        for period in model.metadata["split"][split]:
+            start, end = parse_period(period)
+            seen |= (days >= start) & (days < end)
+        if seen.any():
+            notes.append(
+                f"{seen.sum()} of {len(days)} days {meaning}: the scores are no measure of new days"
+            )
+    return (IN_SAMPLE if notes else HELD_OUT), notes
+
+
+def write_evaluation(
+    output: Path,
+    table: DayTable,
+    catalogue: Catalogue,
+    thresholds: Thresholds,
+    provenance: str,
+    baselines: Mapping[str, Floats],
+    details: Mapping[str, Any],
+    members: Mapping[str, DayTable] | None = None,
+) -> dict[str, Any]:
+    """Score a table of days and write scores, text and figures; a failing figure loses no scores.
+
+    Args:
+        output: folder.
+        table: the days.
+        catalogue: the types.
+        thresholds: exported with the model.
+        provenance: of the decisions.
+        baselines: probabilities (n, L) by name.
+        details: JSON-ready facts that go on top.
+        members: the same days as single members of an ensemble see them.
+
+    Returns:
+        The scores, as written.
+    """
+    ensemble = bool(members)
+    scores = score_days(
+        table,
+        catalogue.majors,
+        thresholds,
+        provenance,
+        baselines,
+        # Members are averaged after calibration; a single network ranks by its own probability.
+        ranking="calibrated" if ensemble else "raw",
+    )
+    result = {**details, **scores}
+    if members:
+        result["members"] = _spread(members, catalogue, thresholds, provenance)
+    write_json(output / "scores.json", result)
+    write_text(output / "evaluation.txt", as_text(result))
+    try:
+        for name, draw in _drawings(table, catalogue, result).items():
+            draw(output / name)
+    except Exception:
+        log.exception("figures could not be drawn; the scores are in %s", output / "scores.json")
+    return result
+
+
+def _spread(
+    members: Mapping[str, DayTable],
+    catalogue: Catalogue,
+    thresholds: Thresholds,
+    provenance: str,
+) -> dict[str, Any]:
+    """Scores of each member, with mean and standard deviation."""
+    scores = {
+        name: score_days(table, catalogue.majors, thresholds, provenance, {}, resamples=1)
+        for name, table in members.items()
+    }
+    rows = {
+        name: {key: one[key] for key in ("map", "macro_f1", "brier")}
+        for name, one in scores.items()
+    }
+    values = {key: np.array([row[key] for row in rows.values()]) for key in ("map", "macro_f1")}
+    return {
+        "each": rows,
+        "mean": {key: float(v.mean()) for key, v in values.items()},
+        "std": {key: float(v.std(ddof=1)) for key, v in values.items() if len(v) > 1},
+    }
+
+
+def _drawings(
+    table: DayTable, catalogue: Catalogue, scores: Mapping[str, Any]
+) -> dict[str, Callable[[Path], Any]]:
+    """The figures of an evaluation by file name."""
+    from tenkizu.patterns.calendar_chart import draw_calendar
+    from tenkizu.patterns.class_panels import (
+        draw_confusion_matrices,
+        draw_pr_curves,
+        draw_reliability,
+    )
+    from tenkizu.patterns.score_bars import draw_class_bars
+
+    return {
+        "class_scores.png": lambda path: draw_class_bars(path, scores),
+        "confusion_matrices.png": lambda path: draw_confusion_matrices(path, scores),
+        "pr_curves.png": lambda path: draw_pr_curves(path, table),
+        "reliability.png": lambda path: draw_reliability(path, scores),
+        "calendar.png": lambda path: draw_calendar(path, table, catalogue.majors),
+    }

@@ -1,0 +1,171 @@
+"""The data section of a rain run: one source of rain, or several with grids of their own."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import ConfigDict, Field, PositiveInt, field_validator, model_validator
+
+from tenkizu.core.config import Section
+from tenkizu.core.periods import SplitsConfig
+
+ContextChannel = Literal["s", "p", "n", "motion", "box5", "box15", "gradient", "position", "static"]
+CONTEXT: tuple[str, ...] = get_args(ContextChannel)
+
+
+class ChecksConfig(Section):
+    """Bounds of the checks that run before the first step; they catch rain in wrong units."""
+
+    min_max_sum_mm: float = Field(
+        default=10.0, description="The largest 3-hour total must reach this, mm."
+    )
+    share_1mm: tuple[float, float] = Field(
+        default=(0.002, 0.15), description="Bounds of the share of hourly values >= 1 mm."
+    )
+    min_bins: int = Field(
+        default=5, ge=1, description="Hourly loss bins (of 7) that must hold values."
+    )
+    equal_rmse_mm: tuple[float, float] = Field(
+        default=(0.1, 3.0), description="Bounds of the equal split's 1 h RMSE, mm."
+    )
+
+
+class RainFiles(Section):
+    """Rain on one grid: its files, periods and resolution."""
+
+    files: list[str] = Field(
+        description="NetCDF files on one grid; 'sample:NAME' is a file shipped with tenkizu.",
+        min_length=1,
+    )
+    variable: str | None = Field(
+        default=None, description="Rain variable, when a file does not make it clear."
+    )
+    units: str | None = Field(default=None, description="Units, when the file states none.")
+    time_stamp: Literal["start", "end"] | None = Field(
+        default=None,
+        description="Whether a time stamp is the start or the end of its interval, when the file "
+        "has no time bounds.",
+    )
+    splits: SplitsConfig = Field(description="Periods of each split.")
+    every_hour: bool = Field(
+        default=False,
+        description="Train on windows that start at any full hour, not only at 00, 03, ... UTC: "
+        "three times as many, that overlap. Other splits keep to 00, 03, ...",
+    )
+    coarsen: PositiveInt = Field(
+        default=1,
+        description="Average the rain over squares of this many cells a side when preparing it.",
+    )
+    coarser: list[PositiveInt] = Field(
+        default=[1],
+        min_length=1,
+        description="Average training tiles over squares of so many cells a side, one of these at "
+        "random, so that the network meets other spacings than the file's; needs tile.",
+    )
+    tiles_per_window: PositiveInt | None = Field(
+        default=None,
+        description="Squares drawn from each window in an epoch; null for as many as cover it. "
+        "More make longer epochs, and so fewer that compete on a small validation set. Of several "
+        "sources this decides how much each one counts.",
+    )
+    checks: ChecksConfig = Field(default=ChecksConfig(), description="Checks before training.")
+
+
+SourceName = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")]
+
+
+class SourceConfig(RainFiles):
+    """A further source of rain, with a grid and a store of its own."""
+
+    name: SourceName = Field(description="Name in scores, and in that of its store.")
+
+
+class DataConfig(RainFiles):
+    """Where the rain comes from, how it is split and what the network sees."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    source: Literal["hourly"] = Field(
+        default="hourly", description="Kind of input: NetCDF files of gridded hourly rain."
+    )
+    name: SourceName = Field(
+        default="main", description="Name of these files where there are further sources."
+    )
+    more: list[SourceConfig] = Field(
+        default=[],
+        description="Further sources, each with name, files, splits and the other keys above. The "
+        "network is trained on all of them, and the epoch chosen by the mean of their scores.",
+    )
+    store: Path = Field(
+        description="Directory of the prepared store; of several sources, of one store for each."
+    )
+    context: list[ContextChannel] = Field(
+        default=["s", "p", "n"],
+        description="What the network sees: the total (s), the one before (p), the one after (n); "
+        "of the total the means over 5 x 5 (box5) and 15 x 15 cells (box15) and the differences "
+        "between neighbours (gradient); latitude and longitude (position); orography and land "
+        "(static).",
+    )
+    static_file: Path | None = Field(
+        default=None,
+        description="NetCDF with orography (m), and a land mask if it has one, on the grid of the "
+        "rain or a larger one with the same nodes; for 'static' in the context.",
+    )
+    time_features: bool = Field(
+        default=True, description="Whether it sees day of year and hour of day, as sine and cosine."
+    )
+    tile: int | None = Field(
+        default=None, ge=16, description="Train on random squares of this many cells, not frames."
+    )
+    flips: bool = Field(default=False, description="Mirror training samples at random.")
+    time_reversal: bool = Field(
+        default=False, description="Run training samples backwards in time at random."
+    )
+    amount_scale: float = Field(
+        default=1.0,
+        ge=1.0,
+        description="Multiply the rain of a training sample by a random factor up to this or its "
+        "inverse, so that the network learns shapes and not one climate's amounts.",
+    )
+    drop_neighbours: float = Field(
+        default=0.1,
+        ge=0.0,
+        lt=1.0,
+        description="Probability of hiding P, and of hiding N, from a training sample, so that "
+        "the network serves inputs that lack them.",
+    )
+
+    @field_validator("context")
+    @classmethod
+    def _ordered(cls, value: list[ContextChannel]) -> list[ContextChannel]:
+        if len(set(value)) != len(value) or "s" not in value:
+            raise ValueError("must name s, and each of the others at most once")
+        return sorted(value, key=CONTEXT.index)
+
+    @model_validator(mode="after")
+    def _static(self) -> Self:
+        if ("static" in self.context) != (self.static_file is not None):
+            raise ValueError("'static' in context and static_file need each other")
+        return self
+
+    @model_validator(mode="after")
+    def _sources(self) -> Self:
+        names = [self.name, *(source.name for source in self.more)]
+        if len(set(names)) < len(names):
+            raise ValueError("each source in data.more needs a name of its own")
+        if self.tile is None and self.more:
+            raise ValueError("sources with grids of their own need tile: batches hold one shape")
+        if self.tile is None and self.coarser != [1]:
+            raise ValueError("coarser needs tile")
+        return self
+
+    def parts(self) -> dict[str, Self]:
+        """Each source by its name, as the data section of a run on that source alone."""
+        if not self.more:
+            return {self.name: self}
+        sources: list[DataConfig | SourceConfig] = [self, *self.more]
+        result = {}
+        for source in sources:
+            own = {name: getattr(source, name) for name in SourceConfig.model_fields}
+            update = {**own, "more": [], "store": self.store / source.name}
+            result[source.name] = self.model_copy(update=update)
+        return result
