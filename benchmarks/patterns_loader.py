@@ -1,7 +1,7 @@
 """How fast random days come out of the sample store.
 
-Run ``python benchmarks/patterns_loader.py``. A store of synthetic days (42 maps of 161 x 161, in two
-blocks) is read in random order, each day copied into memory, and so are the same bytes in one
+Run ``python benchmarks/patterns_loader.py``. A store of synthetic days (42 maps of 161 x 161, in
+two blocks) is read in random order, each day copied into memory, and so are the same bytes in one
 contiguous memory map and in a NetCDF file with one zlib chunk a day, opened by xarray. The file
 cache is warm and every way is timed several times in turn; the median is printed. The store must
 reach 0.8 of the memory map and 10 times the NetCDF.
@@ -25,7 +25,7 @@ from tenkizu.patterns.channels import CHANNELS, SEED
 from tenkizu.patterns.dataset import PatternDataset
 from tenkizu.patterns.inputs import Inputs
 
-MAPS = tuple(name for name in SEED if CHANNELS[name].kind == "map") + ("cape", "cin")
+MAPS = (*(name for name in SEED if CHANNELS[name].kind == "map"), "cape", "cin")
 SHAPE = (len(MAPS), 161, 161)
 NETCDF_DAYS = 60  # of which the slowest way reads at random
 
@@ -122,7 +122,9 @@ def main() -> None:
                 rates[way].append(rate(read, rng.permutation(days)))
         dataset.close()
     megabytes = 4 * np.prod(SHAPE) / 1e6
-    print(f"{os.cpu_count()} cores; {options.days} days of {megabytes:.2f} MB, random order, warm\n")
+    print(
+        f"{os.cpu_count()} cores; {options.days} days of {megabytes:.2f} MB, random order, warm\n"
+    )
     median = {way: float(np.median(values[1:])) for way, values in rates.items()}
     mapped, _, _, netcdf = median.values()
     print(f"{'':38} {'days/s':>8} {'ms/day':>8} {'of mmap':>8} {'of NetCDF':>10}")

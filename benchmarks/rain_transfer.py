@@ -24,7 +24,7 @@ import numpy as np
 from tenkizu.core.config import build_config, load_config
 from tenkizu.core.grid import Grid
 from tenkizu.core.samples import input_path, shipped_configs
-from tenkizu.core.store import SampleStore
+from tenkizu.core.store import SampleStore, read_json, write_json
 from tenkizu.rain import evaluate, train
 from tenkizu.rain.baselines import equal_split
 from tenkizu.rain.config import RainConfig
@@ -179,15 +179,36 @@ def options(folder: Path, model: str) -> None:
         print(f"{way:46}" + "".join(f"{values[i]:12.3f}" for values in sums.values()), flush=True)
 
 
+def thinned(store: SampleStore, folder: Path, every: int) -> None:
+    """A copy of a store, sharing its arrays, with every n-th training window only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    meta = read_json(store.path / "store.json", "a store")
+    training = [i for i, split in enumerate(meta["splits"]) if split == "train"]
+    for i in set(training) - set(training[::every]):
+        meta["splits"][i] = "left out"
+    write_json(folder / "store.json", meta)
+    for path in store.path.glob("*.npy"):
+        (folder / path.name).unlink(missing_ok=True)
+        (folder / path.name).symlink_to(path.resolve())
+
+
 def curve(folder: Path) -> None:
-    """Train on less: whole windows at 00, 03, ... only, and half of the days of those."""
+    """Train as many steps on fewer windows of every source."""
     config = recipe(folder, SHORT)
-    sources = sources_of(config)
-    for name, share in CURVE.items():
-        less = [share(source) for source in sources]
-        store = folder / f"stores_{name}"
-        own = config.model_copy(update={"data": config.data.model_copy(update={"store": store})})
-        final(folder, str(trained(changed(own, name, less))))
+    stores = prepare_all(config)
+    for every in (1, 3, 9):
+        own = folder / f"stores_{every}"
+        less = []
+        for source in sources_of(config):
+            thinned(stores[source["name"]], own / source["name"], every)
+            training = stores[source["name"]].meta["splits"].count("train")
+            # As many tiles from fewer windows.
+            tiles = source["tiles_per_window"] * training / len(range(0, training, every))
+            less.append(source | {"tiles_per_window": round(tiles)})
+        data = config.data.model_copy(update={"store": own})
+        run = changed(config.model_copy(update={"data": data}), f"one_in_{every}", less)
+        print(f"one training window in {every}")
+        final(folder, str(trained(run)))
 
 
 def main() -> None:

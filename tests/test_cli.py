@@ -12,12 +12,28 @@ import xarray as xr
 from tenkizu import cli
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+IMERG_DAY = [
+    "data.splits.train=[2023-11-11/2023-11-11]",
+    "data.splits.validation=[2023-11-17/2023-11-17T12]",
+    "data.splits.test=[2023-11-02/2023-11-02]",
+    "data.every_hour=false",
+    "data.context=[s,p,n]",
+    "model.prior=linear",
+]
 # A day or two of each split, so that the motion of every window does not take a minute.
 PERIODS = {
     "rain_demo": [
         "data.splits.train=[2023-11-11/2023-11-12]",
         "data.splits.validation=[2023-11-17/2023-11-17]",
         "data.splits.test=[2023-11-02/2023-11-02]",
+    ],
+    "rain_imerg": IMERG_DAY,
+    # One source more, on a grid of its own.
+    "rain_only": [
+        *IMERG_DAY,
+        "data.more=[{name: knmi, files: ['sample:knmi_radar_hourly_20100826.nc'], coarsen: 4, "
+        "splits: {train: [2010-08-26/2010-08-26]}, coarser: [1, 2], tiles_per_window: 12, "
+        "checks: {min_max_sum_mm: 5, min_bins: 2}}]",
     ],
     "rain_radolan": [
         "data.splits.train=[2018-05-13/2018-05-14]",

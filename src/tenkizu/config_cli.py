@@ -22,7 +22,8 @@ KINDS = {
 """Where each system's configuration is defined."""
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A system (patterns, rain) or a shipped file (rain_demo).")
+    str,
+    typer.Argument(metavar="NAME", help="A system (patterns, rain) or a shipped file (rain_demo)."),
 ]
 
 

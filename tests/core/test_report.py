@@ -1,7 +1,12 @@
+import base64
+import io
+import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from tenkizu.core.errors import DataError
 from tenkizu.core.report import (
@@ -140,3 +145,24 @@ def test_pages_suit_phones_dark_rooms_and_paper():
         assert what in document
     assert document.startswith("<!DOCTYPE html>")
     assert '<meta charset="utf-8">' in document
+
+
+def test_a_large_picture_is_embedded_without_loss_in_fewer_bytes(tmp_path):
+    rows, columns = np.mgrid[:700, :900]
+    noise = np.random.default_rng(0).integers(0, 24, rows.shape)
+    pixels = np.stack([rows // 3 % 256, columns // 4 % 256, noise], axis=-1).astype(np.uint8)
+    path = tmp_path / "large.png"
+    Image.fromarray(pixels).save(path)
+    markup = figure(path, "a map")
+    kind, data = re.search(r'src="data:image/(\w+);base64,([^"]+)"', markup).groups()
+    assert kind == "webp"
+    held = base64.b64decode(data)
+    assert len(held) < path.stat().st_size
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(held))), pixels)
+
+
+def test_a_large_damaged_picture_is_refused(tmp_path):
+    path = tmp_path / "large.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(400_000))
+    with pytest.raises(DataError, match=r"large\.png: cannot be read"):
+        figure(path, "a map")

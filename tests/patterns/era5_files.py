@@ -1,4 +1,4 @@
-"""ERA5 files in the true formats, with the names, levels, units and types of the Climate Data Store.
+"""ERA5 files in the true formats of the Climate Data Store: names, levels, units, types, packing.
 
 `write_year` writes the files of a year of all tasks; `write_file` any fields in one file, as
 today's CDS does (``today``), as it did before 2024 (``old``), in a ZIP archive (``zip``), or as
@@ -19,40 +19,82 @@ from synthetic_weather import Weather, kind_of, region
 
 from tenkizu.patterns.era5 import TASKS, file_name
 
-# Short name: GRIB parameter, CDS variable, units, long name, standard name.
+# Short name: GRIB parameter, CDS variable, units, long name.
 VARIABLES = {
-    "msl": (151, "mean_sea_level_pressure", "Pa", "Mean sea level pressure", "air_pressure_at_mean_sea_level"),
-    "tcwv": (137, "total_column_water_vapour", "kg m**-2", "Total column vertically-integrated water vapour", "lwe_thickness_of_atmosphere_mass_content_of_water_vapor"),
-    "viwve": (162071, "vertical_integral_of_eastward_water_vapour_flux", "kg m**-1 s**-1", "Time-integrated eastward water vapour flux", "unknown"),
-    "viwvn": (162072, "vertical_integral_of_northward_water_vapour_flux", "kg m**-1 s**-1", "Time-integrated northward water vapour flux", "unknown"),
-    "cape": (59, "convective_available_potential_energy", "J kg**-1", "Convective available potential energy", "unknown"),
-    "cin": (228001, "convective_inhibition", "J kg**-1", "Convective inhibition", "unknown"),
-    "tcc": (164, "total_cloud_cover", "(0 - 1)", "Total cloud cover", "cloud_area_fraction"),
-    "tp": (228, "total_precipitation", "m", "Total precipitation", "unknown"),
-    "u10": (165, "10m_u_component_of_wind", "m s**-1", "10 metre U wind component", "unknown"),
-    "v10": (166, "10m_v_component_of_wind", "m s**-1", "10 metre V wind component", "unknown"),
-    "sst": (34, "sea_surface_temperature", "K", "Sea surface temperature", "unknown"),
-    "tclw": (78, "total_column_cloud_liquid_water", "kg m**-2", "Total column cloud liquid water", "unknown"),
-    "tciw": (79, "total_column_cloud_ice_water", "kg m**-2", "Total column cloud ice water", "unknown"),
-    "tcrw": (228089, "total_column_rain_water", "kg m**-2", "Total column rain water", "unknown"),
-    "tcsw": (228090, "total_column_snow_water", "kg m**-2", "Total column snow water", "unknown"),
-    "z": (129, "geopotential", "m**2 s**-2", "Geopotential", "geopotential"),
-    "t": (130, "temperature", "K", "Temperature", "air_temperature"),
-    "u": (131, "u_component_of_wind", "m s**-1", "U component of wind", "eastward_wind"),
-    "v": (132, "v_component_of_wind", "m s**-1", "V component of wind", "northward_wind"),
-    "r": (157, "relative_humidity", "%", "Relative humidity", "relative_humidity"),
-    "vo": (138, "vorticity", "s**-1", "Vorticity (relative)", "atmosphere_relative_vorticity"),
-    "q": (133, "specific_humidity", "kg kg**-1", "Specific humidity", "specific_humidity"),
-    "w": (135, "vertical_velocity", "Pa s**-1", "Vertical velocity", "lagrangian_tendency_of_air_pressure"),
-    "d": (155, "divergence", "s**-1", "Divergence", "divergence_of_wind"),
-}  # fmt: skip  # noqa: E501
+    "msl": (151, "mean_sea_level_pressure", "Pa", "Mean sea level pressure"),
+    "tcwv": (
+        137,
+        "total_column_water_vapour",
+        "kg m**-2",
+        "Total column vertically-integrated water vapour",
+    ),
+    "viwve": (
+        162071,
+        "vertical_integral_of_eastward_water_vapour_flux",
+        "kg m**-1 s**-1",
+        "Vertical integral of eastward water vapour flux",
+    ),
+    "viwvn": (
+        162072,
+        "vertical_integral_of_northward_water_vapour_flux",
+        "kg m**-1 s**-1",
+        "Vertical integral of northward water vapour flux",
+    ),
+    "cape": (
+        59,
+        "convective_available_potential_energy",
+        "J kg**-1",
+        "Convective available potential energy",
+    ),
+    "cin": (228001, "convective_inhibition", "J kg**-1", "Convective inhibition"),
+    "tcc": (164, "total_cloud_cover", "(0 - 1)", "Total cloud cover"),
+    "tp": (228, "total_precipitation", "m", "Total precipitation"),
+    "u10": (165, "10m_u_component_of_wind", "m s**-1", "10 metre U wind component"),
+    "v10": (166, "10m_v_component_of_wind", "m s**-1", "10 metre V wind component"),
+    "sst": (34, "sea_surface_temperature", "K", "Sea surface temperature"),
+    "tclw": (78, "total_column_cloud_liquid_water", "kg m**-2", "Total column cloud liquid water"),
+    "tciw": (79, "total_column_cloud_ice_water", "kg m**-2", "Total column cloud ice water"),
+    "tcrw": (228089, "total_column_rain_water", "kg m**-2", "Total column rain water"),
+    "tcsw": (228090, "total_column_snow_water", "kg m**-2", "Total column snow water"),
+    "z": (129, "geopotential", "m**2 s**-2", "Geopotential"),
+    "t": (130, "temperature", "K", "Temperature"),
+    "u": (131, "u_component_of_wind", "m s**-1", "U component of wind"),
+    "v": (132, "v_component_of_wind", "m s**-1", "V component of wind"),
+    "r": (157, "relative_humidity", "%", "Relative humidity"),
+    "vo": (138, "vorticity", "s**-1", "Vorticity (relative)"),
+    "q": (133, "specific_humidity", "kg kg**-1", "Specific humidity"),
+    "w": (135, "vertical_velocity", "Pa s**-1", "Vertical velocity"),
+    "d": (155, "divergence", "s**-1", "Divergence"),
+}
+STANDARD_NAMES = {
+    "msl": "air_pressure_at_mean_sea_level",
+    "tcwv": "lwe_thickness_of_atmosphere_mass_content_of_water_vapor",
+    "tcc": "cloud_area_fraction",
+    "z": "geopotential",
+    "t": "air_temperature",
+    "u": "eastward_wind",
+    "v": "northward_wind",
+    "r": "relative_humidity",
+    "vo": "atmosphere_relative_vorticity",
+    "q": "specific_humidity",
+    "w": "lagrangian_tendency_of_air_pressure",
+    "d": "divergence_of_wind",
+}
 ACCUMULATED = ("tp",)
 OLD_NAMES = {"viwve": "p71.162", "viwvn": "p72.162"}
 BLOCK = 46
 
 
 def write_year(
-    folder, year, grid=2.5, days=None, convention="today", tasks=None, seed=0, before=True, **options
+    folder,
+    year,
+    grid=2.5,
+    days=None,
+    convention="today",
+    tasks=None,
+    seed=0,
+    before=True,
+    **options,
 ):
     """The files of a year, named as they are downloaded; returns their paths.
 
@@ -106,12 +148,14 @@ def write_file(path, fields, times, grid=2.5, convention="today", seed=0, weathe
         for field in fields:
             kind = "accum" if field in ACCUMULATED else "instant"
             steps.setdefault(f"data_stream-oper_stepType-{kind}.nc", []).append(field)
-        with tempfile.TemporaryDirectory(dir=Path(path).parent) as scratch:
-            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-                for member, own in steps.items():
-                    inner = Path(scratch) / member
-                    _write_today(inner, own, times, lat, lon, weather, **options)
-                    archive.write(inner, member)
+        with (
+            tempfile.TemporaryDirectory(dir=Path(path).parent) as scratch,
+            zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        ):
+            for member, own in steps.items():
+                inner = Path(scratch) / member
+                _write_today(inner, own, times, lat, lon, weather, **options)
+                archive.write(inner, member)
         return
     writers = {"today": _write_today, "old": _write_old, "cfgrib": _write_cfgrib}
     writers[convention](path, fields, times, lat, lon, weather, **options)
@@ -125,7 +169,7 @@ def write_merged(path, times, grid=2.5, seed=0, labels=None):
     names = [field for task in TASKS for field in task.fields]
     renamed = {"z500": "gh500", "z1000": "gh1000", "d850": "div850"}
     with h5netcdf.File(path, "w") as file:
-        file.dimensions = {"valid_time": len(times), "latitude": len(lat), "longitude": len(lon)}
+        file.dimensions = {"valid_time": len(times)}
         _time(file, "valid_time", times, "seconds since 1970-01-01", np.int64)
         _horizontal(file, lat, lon, np.float64)
         maps = {
@@ -148,7 +192,9 @@ def write_merged(path, times, grid=2.5, seed=0, labels=None):
         label[...] = np.array(labels or ["1"] * len(times), dtype=object)
 
 
-def _write_today(path, fields, times, lat, lon, weather, long_names=False, south_first=False, preliminary=0):
+def _write_today(
+    path, fields, times, lat, lon, weather, long_names=False, south_first=False, preliminary=0
+):
     levels = _levels(fields)
     order = -1 if south_first else 1
     with h5netcdf.File(path, "w") as file:
@@ -171,7 +217,7 @@ def _write_today(path, fields, times, lat, lon, weather, long_names=False, south
         shape = tuple(file.dimensions[dim].size for dim in dims)
         made = {}
         for kind in dict.fromkeys(kind_of(f) if levels else f for f in fields):
-            param, cds_name, units, long_name, standard_name = VARIABLES[kind]
+            param, cds_name, units, long_name = VARIABLES[kind]
             variable = file.create_variable(
                 cds_name if long_names else kind, dims, "f4", fillvalue=np.float32(np.nan),
                 compression="gzip", compression_opts=1, shuffle=True,
@@ -182,7 +228,7 @@ def _write_today(path, fields, times, lat, lon, weather, long_names=False, south
                 GRIB_typeOfLevel="isobaricInhPa" if levels else "surface", GRIB_units=units,
                 GRIB_missingValue=3.4028234663852886e38, GRIB_Nx=np.int64(len(lon)),
                 GRIB_Ny=np.int64(len(lat)), long_name=long_name, units=units,
-                standard_name=standard_name,
+                standard_name=STANDARD_NAMES.get(kind, "unknown"),
                 coordinates=f"number {' '.join(dims)} expver",
             )  # fmt: skip
             made[kind] = variable
@@ -205,7 +251,9 @@ def _write_today(path, fields, times, lat, lon, weather, long_names=False, south
         )  # fmt: skip
 
 
-def _write_old(path, fields, times, lat, lon, weather, long_names=False, south_first=False, preliminary=0):
+def _write_old(
+    path, fields, times, lat, lon, weather, long_names=False, south_first=False, preliminary=0
+):
     levels = sorted(_levels(fields))
     order = -1 if south_first else 1
     with netcdf_file(path, "w", version=2) as file:
@@ -228,7 +276,7 @@ def _write_old(path, fields, times, lat, lon, weather, long_names=False, south_f
         _old_coordinate(file, "time", hours, "i4", "hours since 1900-01-01 00:00:00.0", "time")
         file.variables["time"].calendar = "gregorian"
         for kind in dict.fromkeys(kind_of(f) if levels else f for f in fields):
-            _, cds_name, units, long_name, standard_name = VARIABLES[kind]
+            _, cds_name, units, long_name = VARIABLES[kind]
             name = cds_name if long_names else OLD_NAMES.get(kind, kind)
             variable = file.createVariable(name, "i2", dims)
             own = [f"{kind}{level}" for level in levels] or [kind]
@@ -238,8 +286,8 @@ def _write_old(path, fields, times, lat, lon, weather, long_names=False, south_f
             variable.scale_factor, variable.add_offset = scale, (high + low) / 2.0
             variable._FillValue = variable.missing_value = np.int16(-32767)
             variable.units, variable.long_name = units, long_name
-            if standard_name != "unknown":
-                variable.standard_name = standard_name
+            if kind in STANDARD_NAMES:
+                variable.standard_name = STANDARD_NAMES[kind]
             for start in range(0, len(times), BLOCK):
                 maps = weather.fields(own, times[start : start + BLOCK])
                 packed = []
@@ -282,7 +330,9 @@ def pack16(values):
     """Values (T, H, W) as GRIB stores them: 16 bits a map, in steps of a power of two."""
     low = np.nanmin(values, axis=(1, 2), keepdims=True) if np.isfinite(values).any() else 0.0
     low = np.nan_to_num(low)
-    span = np.nan_to_num(np.nanmax(np.where(np.isnan(values), low, values), axis=(1, 2), keepdims=True) - low)
+    span = np.nan_to_num(
+        np.nanmax(np.where(np.isnan(values), low, values), axis=(1, 2), keepdims=True) - low
+    )
     step = np.exp2(np.ceil(np.log2(np.maximum(span, 1e-30) / 65535.0))).astype(np.float32)
     return (low + np.rint((values - low) / step) * step).astype(np.float32)
 

@@ -17,6 +17,7 @@ from tenkizu.core.errors import ConfigError
 from tenkizu.patterns.convnext import ConvNextTiny
 from tenkizu.patterns.deformable import Deformable
 from tenkizu.patterns.layers import Backbone, Dropout
+from tenkizu.patterns.projection import Projection
 from tenkizu.patterns.residual import ResnetSmall
 from tenkizu.patterns.timm_backbone import START_OPTIONS, TimmBackbone
 
@@ -89,18 +90,26 @@ NETWORKS: dict[str, type[Backbone]] = {
     "resnet_small": ResnetSmall,
     "deformable": Deformable,
     "convnext_tiny": ConvNextTiny,
+    "projection": Projection,
 }
 BACKBONES = tuple(NETWORKS)
 TIMM = "timm:"
 
 
-def build_backbone(name: str, channels: int, labels: int, **options: Any) -> Backbone:  # noqa: ANN401
+def build_backbone(
+    name: str,
+    channels: int,
+    labels: int,
+    shape: tuple[int, int] | None = None,
+    **options: Any,  # noqa: ANN401
+) -> Backbone:
     """A network with random weights, or pretrained ones where the options of ``timm:NAME`` say so.
 
     Args:
         name: one of `BACKBONES`, or ``timm:NAME``.
         channels: of the input.
         labels: number of logits.
+        shape: of a map, (H, W), which only ``projection`` must know.
         options: further arguments of that network.
 
     Raises:
@@ -117,7 +126,13 @@ def build_backbone(name: str, channels: int, labels: int, **options: Any) -> Bac
             expected=f"{', '.join(BACKBONES)} or {TIMM}NAME",
             next_step=_suggestion(name, BACKBONES),
         )
-    known = [k for k in inspect.signature(network).parameters if k not in ("channels", "labels")]
+    arguments = inspect.signature(network).parameters
+    fixed: dict[str, Any] = {"channels": channels, "labels": labels}
+    if "shape" in arguments:
+        if shape is None:
+            raise ConfigError("needs the size of the maps", variable="model.backbone", found=name)
+        fixed["shape"] = shape
+    known = [k for k in arguments if k not in fixed]
     for option in options:
         if option not in known:
             raise ConfigError(
@@ -128,7 +143,7 @@ def build_backbone(name: str, channels: int, labels: int, **options: Any) -> Bac
                 next_step=_suggestion(option, known),
             )
     try:
-        return network(channels, labels, **options)
+        return network(**fixed, **options)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"{name} cannot be built: {error}", variable="model.options", found=options

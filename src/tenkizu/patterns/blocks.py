@@ -65,9 +65,9 @@ def blocks_of(
         if BEFORE in needed:
             natives[BEFORE] = source.read_before("msl", block)
         fields = derive(derived, natives, source.grid.y, source.grid.x)
-        del natives
+        natives.clear()  # frees the maps even if the mapping itself is still referred to
         coarse = coarsen(fields, factor)
-        del fields
+        fields.clear()
         # One field after the other, so that the block is never held whole in both precisions.
         result = {name: coarse.pop(name).astype(np.float32) for name in list(coarse)}
         if "sea_mask" in channels:

@@ -2,7 +2,7 @@
 
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from tenkizu.core import charts
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
+from tenkizu.patterns.analogues import read_analogues
 from tenkizu.patterns.days import DayTable
+from tenkizu.patterns.pressure_centres import regrid
 from tenkizu.patterns.weather_chart import draw_charts
 
 CHANNELS = 12
@@ -39,9 +41,11 @@ class Cases:
         explained: the label that it explains, k; empty where unknown.
         by_channel: totals of attribution, (k, C), or None.
         channels: their names, C.
-        analogue_msl: pressure of the nearest training days, (k, n, H, W), Pa, NaN where there is
+        analogue_msl: pressure of the nearest training days, (k, n, h, w), Pa, NaN where there is
             none, or None.
-        analogue_days: their dates, (k, n), NaT where there is none.
+        analogue_grid: of these maps, which may be coarser.
+        analogues: of each day, lines of the table beside the file in order of rank, with ``date``,
+            ``analogue_date``, ``distance`` and ``label``; empty without a table.
     """
 
     times: NDArray[np.datetime64]
@@ -53,40 +57,50 @@ class Cases:
     by_channel: Floats | None = None
     channels: tuple[str, ...] = ()
     analogue_msl: Floats | None = None
-    analogue_days: NDArray[np.datetime64] | None = None
+    analogue_grid: Grid | None = None
+    analogues: tuple[Sequence[Mapping[str, str]], ...] = ()
 
     @classmethod
     def read(cls, path: str | Path) -> "Cases":
-        """Read ``cases/{split}.npz``.
+        """Read ``cases/{split}.npz`` and, if it is there, ``cases/{split}_analogues.csv``.
 
-        It holds ``times``, ``kind``, ``msl``, ``lat``, ``lon`` and, if they were computed,
-        ``attribution``, ``explained``, ``attribution_by_channel``, ``channels``, ``analogue_msl``
-        and ``analogue_days``.
+        The file holds ``times``, ``kind``, ``msl``, ``lat``, ``lon`` and, if they were computed,
+        ``attribution``, ``attributed_label``, ``attribution_by_channel``, ``channels``,
+        ``analogue_msl``, ``analogue_lat`` and ``analogue_lon``.
 
         Raises:
             DataError: the file is absent, damaged or lacks one of the first five.
         """
+        path = Path(path)
+        rows = path.with_name(f"{path.stem}_analogues.csv")
         try:
             with np.load(path) as held:
                 data: dict[str, NDArray[Any]] = dict(held)
+            times = data["times"].astype("datetime64[m]")
+            labels = data.get("attributed_label")
+            near = tuple(read_analogues(rows).values()) if rows.exists() else ()
             return cls(
-                data["times"].astype("datetime64[m]"),
+                times,
                 [str(kind) for kind in data["kind"]],
                 data["msl"].astype(np.float64),
-                Grid("latlon", data["lat"].astype(np.float64), data["lon"].astype(np.float64)),
+                _grid(data["lat"], data["lon"]),
                 data.get("attribution"),
-                [str(x) for x in data["explained"]] if "explained" in data else None,
+                None if labels is None else [str(label) for label in labels],
                 data.get("attribution_by_channel"),
                 tuple(str(name) for name in data.get("channels", ())),
                 data.get("analogue_msl"),
-                data["analogue_days"].astype("datetime64[D]") if "analogue_days" in data else None,
+                _grid(data["analogue_lat"], data["analogue_lon"])
+                if "analogue_lat" in data
+                else None,
+                # A line less or more would give every day another's analogues.
+                near if len(near) == len(times) else (),
             )
         except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
             raise DataError(
                 f"cannot be read: {error}",
                 file=path,
                 expected="times, kind, msl, lat and lon of single days",
-                next_step="evaluate the run again",
+                next_step="train the run again",
             ) from None
 
     def of(self, kind: str) -> list[int]:
@@ -142,19 +156,13 @@ def draw_days(path: str | Path, cases: Cases, kind: str, table: DayTable | None 
     )
 
 
-def draw_analogues(
-    path: str | Path,
-    cases: Cases,
-    table: DayTable | None = None,
-    labels: Mapping[str, str] | None = None,
-) -> Path:
+def draw_analogues(path: str | Path, cases: Cases, table: DayTable | None = None) -> Path:
     """Draw each day and its analogues as small charts, a row a day.
 
     Args:
         path: file to write.
-        cases: with ``analogue_msl`` and ``analogue_days``.
+        cases: with ``analogue_msl``.
         table: the days of the evaluation, for their labels.
-        labels: label strings of training days by date.
 
     Returns:
         The path written.
@@ -162,19 +170,20 @@ def draw_analogues(
     Raises:
         DataError: there are no analogues.
     """
-    if cases.analogue_msl is None or cases.analogue_days is None or not len(cases.kinds):
+    if cases.analogue_msl is None or not len(cases.kinds):
         raise DataError("no maps of analogues", variable="analogue_msl")
+    grid = cases.analogue_grid or cases.grid
     count = cases.analogue_msl.shape[1]
-    maps = np.concatenate([cases.msl[:, None], cases.analogue_msl], axis=1)
+    own = np.stack([regrid(map_, cases.grid, grid) for map_ in cases.msl])
+    maps = np.concatenate([own[:, None], cases.analogue_msl], axis=1)
     texts = {} if table is None else dict(zip(map(_stamp, table.times), table.texts, strict=True))
     titles = []
-    for own, kind, days in zip(
-        map(_stamp, cases.times), cases.kinds, cases.analogue_days, strict=True
-    ):
-        titles.append(f"{own}\n{kind}: {texts.get(own, '')}")
-        titles += [f"{day}\n{(labels or {}).get(str(day), '')}" for day in days]
-    flat = maps.reshape(-1, *cases.grid.shape)
-    return draw_charts(path, flat, cases.grid, titles, columns=count + 1)
+    for i, day in enumerate(map(_stamp, cases.times)):
+        titles.append(f"{day}\n{cases.kinds[i]}: {texts.get(day, '')}")
+        rows = cases.analogues[i] if cases.analogues else ()
+        said = [f"{row['analogue_date']}\n{row['label']}" for row in rows]
+        titles += (said + [f"analogue {n + 1}\n" for n in range(len(said), count)])[:count]
+    return draw_charts(path, maps.reshape(-1, *grid.shape), grid, titles, columns=count + 1)
 
 
 def draw_channel_totals(path: str | Path, cases: Cases, table: DayTable | None = None) -> Path:
@@ -225,8 +234,12 @@ def draw_channel_totals(path: str | Path, cases: Cases, table: DayTable | None =
                 f"{_stamp(cases.times[i])}  {cases.kinds[i]}{explained}\n{texts[i]}",
                 loc="left", color=_INK, fontsize=8,
             )  # fmt: skip
-        figure.supxlabel("total share in the logit of the type", color=_INK)
+        figure.supxlabel("total share in the logit of the type", color=_INK, fontsize=8.5)
         return charts.save_figure(figure, path)
+
+
+def _grid(lat: NDArray[Any], lon: NDArray[Any]) -> Grid:
+    return Grid("latlon", lat.astype(np.float64), lon.astype(np.float64))
 
 
 def _stamp(time: np.datetime64) -> str:

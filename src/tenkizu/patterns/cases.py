@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def write_cases(
     season = torch.stack([sample["season"] for sample in samples])
     column = store.meta["arrays"]["maps"]["channels"].index("msl")
     msl = np.stack([store.read("maps", int(day))[column] for day in days])
-    arrays = {
+    arrays: dict[str, Any] = {
         "times": times.astype("datetime64[m]").astype(np.int64),
         "kind": np.array(kinds),
         "msl": msl,

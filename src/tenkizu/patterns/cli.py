@@ -295,24 +295,33 @@ def _plan(settings: Any) -> None:  # noqa: ANN401
             typer.echo(f"{name:<12} {first.astype('datetime64[D]')} to {end} (local dates)")
     network = settings.model.backbone
     count = _parameters(settings, len(inputs.names), catalogue)
-    typer.echo(f"network      {network}, {count:,} parameters, {settings.train.members} member(s)")
+    size = "size known after prepare" if count is None else f"{count:,} parameters"
+    typer.echo(f"network      {network}, {size}, {settings.train.members} member(s)")
     typer.echo(
         f"training     up to {settings.train.epochs} epochs of batches of "
         f"{settings.train.batch_size}, best epoch by {settings.train.select}"
     )
 
 
-def _parameters(settings: Any, channels: int, catalogue: Any) -> int:  # noqa: ANN401
+def _parameters(settings: Any, channels: int, catalogue: Any) -> int | None:  # noqa: ANN401
+    """Parameters of the network; None if they depend on the size of maps not yet prepared."""
     import torch
 
+    from tenkizu.core.grid import Grid
+    from tenkizu.core.store import SampleStore
     from tenkizu.patterns.backbones import build_backbone
 
+    shape = None
+    if settings.data.store.is_dir():
+        shape = Grid.from_json(SampleStore(settings.data.store).meta["grid"]).shape
+    elif settings.model.backbone == "projection":
+        return None
     outputs = len(catalogue.labels)
     if settings.model.hierarchy == "head":
         outputs += len(catalogue.major_labels)
     with torch.device("meta"):
         net = build_backbone(
-            settings.model.backbone, channels, outputs, **settings.model.options
+            settings.model.backbone, channels, outputs, shape, **settings.model.options
         )
     return sum(parameter.numel() for parameter in net.parameters())
 
@@ -327,7 +336,7 @@ def show_scores(scores: Mapping[str, Any], split: str) -> None:
     console = Console()
     table = Table(title=f"{split}: {scores['n_days']} days", title_justify="left")
     for i, column in enumerate(("", "mAP", "macro F1", "exact match", "Brier")):
-        table.add_column(column, justify="right" if i else "left", no_wrap=not i)
+        table.add_column(column, justify="right" if i else "left", no_wrap=True)
     intervals = scores["intervals"]
     table.add_row(
         "model",

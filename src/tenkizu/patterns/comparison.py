@@ -71,9 +71,7 @@ def plan_runs(
     for values in itertools.product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
         for backbone, seed in itertools.product(backbones, seeds):
-            chosen = with_settings(
-                {"model.backbone": backbone, "train.seed": seed, **settings}
-            )
+            chosen = with_settings({"model.backbone": backbone, "train.seed": seed, **settings})
             body = chosen.model_dump(mode="json", exclude={"run"})
             name = f"{backbone.replace(':', '_')}_{config_hash(body)}"
             run = chosen.run.model_copy(update={"dir": parent, "name": name})
@@ -92,7 +90,9 @@ def finished(run: Planned) -> bool:
     )
 
 
-def compare(runs: Sequence[Planned], output: Path, track: Track | None = None) -> list[dict[str, Any]]:
+def compare(
+    runs: Sequence[Planned], output: Path, track: Track | None = None
+) -> list[dict[str, Any]]:
     """Train what is not trained yet and write ``compare.csv`` and ``compare.json``.
 
     Args:
@@ -109,7 +109,8 @@ def compare(runs: Sequence[Planned], output: Path, track: Track | None = None) -
     """
     if not runs:
         raise ConfigError("nothing to compare", expected="at least one backbone and seed")
-    rows, tables = [], []
+    rows: list[dict[str, Any]] = []
+    tables: list[DayTable | None] = []
     for run in runs:
         row: dict[str, Any] = {
             "backbone": run.config.model.backbone,
@@ -157,7 +158,7 @@ def _measured(run: Planned) -> dict[str, Any]:
 
 
 def _add_differences(rows: list[dict[str, Any]], tables: Sequence[DayTable | None]) -> None:
-    """mAP of each run less that of the best, on the same resampled days."""
+    """MAP of each run less that of the best, on the same resampled days."""
     known = [i for i, row in enumerate(rows) if row.get("best_val_map") is not None]
     if not known:
         return

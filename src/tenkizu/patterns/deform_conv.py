@@ -44,7 +44,10 @@ def deform_conv(x: Tensor, offset: Tensor, weight: Tensor, stride: int = 1) -> T
     """
     result: Tensor
     if x.device.type == "cpu":
-        result = _DeformConv.apply(x, offset, weight, stride)
+        # Under autocast too in the precision of the weights, as torchvision's operator does.
+        with torch.autocast("cpu", enabled=False):
+            moved = offset.to(weight.dtype)
+            result = _DeformConv.apply(x.to(weight.dtype), moved, weight, stride)
         return result
     try:
         from torchvision.ops import deform_conv2d  # type: ignore[import-untyped]
@@ -111,9 +114,7 @@ def spread(gradient: Tensor, index: Tensor, weight: Tensor, count: int) -> Tenso
 class _DeformConv(torch.autograd.Function):
     """The CPU path: keeps its inputs only, and interpolates again on the way back."""
 
-    # Under autocast the sums stay in float32, as in torchvision's operator.
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(ctx: Any, x: Tensor, offset: Tensor, weight: Tensor, stride: int) -> Tensor:  # noqa: ANN401
         ctx.save_for_backward(x, offset, weight)
         ctx.stride = stride
@@ -127,7 +128,6 @@ class _DeformConv(torch.autograd.Function):
         return out.permute(0, 3, 1, 2)
 
     @staticmethod
-    @torch.amp.custom_bwd(device_type="cpu")
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, offset, weight = ctx.saved_tensors

@@ -158,9 +158,7 @@ def _tuning(config: PatternsConfig, labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _thresholds(
-    config: PatternsConfig, days: LabelledDays, fitted: Sequence[Fitted]
-) -> Thresholds:
+def _thresholds(config: PatternsConfig, days: LabelledDays, fitted: Sequence[Fitted]) -> Thresholds:
     """The exported thresholds: of all validation days, each by its own fold's members."""
     labels = days.table.catalogue.labels
     truth = np.concatenate([days.targets[one.fold.validation] for one in fitted])
@@ -189,9 +187,7 @@ def _validation(
                 **_loss_facts(config, one.members[0]),
                 **_tuning(config, labels),
             )
-            outputs = Outputs(
-                outputs.logits, outputs.raw, decisions.calibrated, outputs.embedding
-            )
+            outputs = Outputs(outputs.logits, outputs.raw, decisions.calibrated, outputs.embedding)
             predicted, decided = decisions.predicted, decisions.decided
             provenance = decisions.provenance
         else:
@@ -243,9 +239,7 @@ def _pooled(
     return Scored(joined, provenance, stacked)
 
 
-def _member_tables(
-    days: LabelledDays, fitted: Sequence[Fitted], split: str
-) -> dict[str, DayTable]:
+def _member_tables(days: LabelledDays, fitted: Sequence[Fitted], split: str) -> dict[str, DayTable]:
     """The days of a split as each single network sees them, for mean and spread."""
     result = {}
     for one in fitted:

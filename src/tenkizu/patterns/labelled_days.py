@@ -80,9 +80,7 @@ class LabelledDays:
             "persistence": persistence(local, self.table, share),
         }
 
-    def training_tables(
-        self, days: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], Climatology]:
+    def training_tables(self, days: NDArray[np.int64]) -> tuple[NDArray[np.float64], Climatology]:
         """Prevalence and climatology of training days."""
         targets = self.targets[days]
         return prevalence(targets), Climatology.of(self.local[days], targets)

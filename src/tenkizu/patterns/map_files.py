@@ -3,7 +3,6 @@
 import os
 import shutil
 import tempfile
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -68,15 +67,17 @@ class NetcdfFile:
         self._part = part
         self._open: _Hdf5 | _Classic | None = None
         self._owner = 0
-        with self._explained(None):
-            handle = self._handle()
-            self.variables = handle.describe()
-            self.coordinates = {
-                name: np.asarray(handle.values(name, ()))
-                for name, variable in self.variables.items()
-                if _is_coordinate(name, variable)
-            }
-        self.close()
+        try:
+            with self._explained(None):
+                handle = self._handle()
+                self.variables = handle.describe()
+                self.coordinates = {
+                    name: np.asarray(handle.values(name, ()))
+                    for name, variable in self.variables.items()
+                    if _is_coordinate(name, variable)
+                }
+        finally:
+            self.close()
 
     def read(self, name: str, key: tuple[int | slice, ...]) -> NDArray[Any]:
         """Values of a variable as stored (not unpacked), a copy.
@@ -193,7 +194,13 @@ class _Classic:
     """An open NetCDF-3 file, mapped into memory."""
 
     def __init__(self, source: Path | IO[bytes]) -> None:
-        self._file = netcdf_file(source, "r", mmap=True)
+        # Made in two steps, so that a file whose header is damaged can be closed, too.
+        self._file = netcdf_file.__new__(netcdf_file)
+        try:
+            self._file.__init__(source, "r", mmap=True)
+        except BaseException:
+            self.close()
+            raise
 
     def describe(self) -> dict[str, Variable]:
         return {
@@ -215,9 +222,9 @@ class _Classic:
         return np.array(self._file.variables[name].data[key])
 
     def close(self) -> None:
-        with warnings.catch_warnings():
-            # An array kept by a traceback delays the unmapping, no more.
-            warnings.filterwarnings("ignore", "Cannot close a netcdf_file", RuntimeWarning)
+        # Without its buffer scipy leaves the mapping alone, which goes with its last array.
+        self._file._mm_buf = None
+        if hasattr(self._file, "fp"):
             self._file.close()
 
 

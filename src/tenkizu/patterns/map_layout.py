@@ -174,7 +174,7 @@ def _require_packing(file: NetcdfFile, name: str, variable: Variable) -> None:
                 f"attribute {key} that cannot be used",
                 file=file.label,
                 variable=name,
-                found=value,
+                found=f"'{value}'" if isinstance(value, str) else f"{value.tolist()}",
                 expected="a number",
                 next_step=FETCH_AGAIN,
             )

@@ -89,7 +89,8 @@ class Member:
         shape = net.shape
         cycle = AnnualCycle(len(scales), shape)
         terms = harmonics(season_terms(self.days.times))
-        for item in self.dataset(self.train):
+        dataset = self.dataset(self.train)
+        for item in (dataset[i] for i in range(len(dataset))):
             maps = net.normaliser.standardise(item["maps"][None])[0].numpy()
             cycle.add(maps, terms[int(item["index"])])
         return cycle.fit()
@@ -122,9 +123,9 @@ class Member:
             )
         sampler = EpochSampler(len(training), settings.seed, place.rank, place.world)
         if sampling.kind == "inverse":
-            drawn = inverse_weights(self.days.targets[self.train], sampling.power)
-            if sampling.max_draws is not None:
-                drawn = capped(drawn, sampling.max_draws)
+            drawn = inverse_weights(
+                self.days.targets[self.train], sampling.power, sampling.max_draws
+            )
             sampler = WeightedEpochSampler(drawn, settings.seed, place.rank, place.world)
         weight = None if self.weights is None else torch.from_numpy(self.weights).float()
         names = np.datetime_as_string(self.days.times, "m").tolist()
@@ -151,31 +152,9 @@ class Member:
         return history.best or {}
 
 
-def class_weights(
-    config: PatternsConfig, targets: NDArray[np.bool_]
-) -> NDArray[np.float64] | None:
+def class_weights(config: PatternsConfig, targets: NDArray[np.bool_]) -> NDArray[np.float64] | None:
     """Weights of positives (L,) in the loss, from training targets; None for none."""
-    rule = config.loss.pos_weight
-    if rule == "none":
+    loss = config.loss
+    if loss.pos_weight == "none":
         return None
-    mode, values = (rule, None) if isinstance(rule, str) else ("list", rule)
-    return pos_weight(
-        targets.sum(axis=0), len(targets), mode, config.loss.pos_weight_clip, values
-    )
-
-
-def capped(weights: NDArray[np.float64], most: int) -> NDArray[np.float64]:
-    """Weights of which none is expected to be drawn more than ``most`` times in as many draws.
-
-    What is cut off goes to the others in proportion, so cutting is repeated until none exceeds.
-    """
-    share = weights / weights.sum()
-    limit = most / len(share)
-    if limit * len(share) <= 1:
-        return np.full(len(share), 1 / len(share))
-    while (share > limit * (1 + 1e-12)).any():
-        over = share >= limit
-        rest = share[~over]
-        share = np.where(over, limit, share)
-        share[~over] = rest * (1 - limit * over.sum()) / rest.sum()
-    return share
+    return pos_weight(targets.sum(axis=0), len(targets), loss.pos_weight, loss.pos_weight_clip)

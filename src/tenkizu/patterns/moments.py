@@ -26,7 +26,9 @@ def moment_rows(channels: Sequence[str]) -> list[str]:
     return [*channels, *(LOG + name for name in channels if CHANNELS[name].log_scale)]
 
 
-def moments_of(fields: Mapping[str, NDArray[np.float32]], rows: Sequence[str]) -> NDArray:
+def moments_of(
+    fields: Mapping[str, NDArray[np.float32]], rows: Sequence[str]
+) -> NDArray[np.float64]:
     """Moments of each map, in float64.
 
     Args:

@@ -33,8 +33,12 @@ class Native:
     aliases: tuple[str, ...] = ()
 
     def field_name(self, hpa: float | None) -> str:
-        """The name of the field on a pressure level in hPa, or at the surface."""
-        return self.name if hpa is None else f"{self.name}{hpa:g}"
+        """The name of the field on a pressure level in hPa, or at the surface.
+
+        Wind at 10 hPa is ``u10hPa``, since ``u10`` is the wind at 10 metres.
+        """
+        name = self.name if hpa is None else f"{self.name}{hpa:g}"
+        return name if hpa is None or name not in NATIVES else f"{name}hPa"
 
     def mean_range(self, hpa: float | None) -> tuple[float, float]:
         """Smallest and largest plausible mean of a map, wide enough for any season and region.

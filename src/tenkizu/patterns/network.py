@@ -54,7 +54,7 @@ class PatternNet(nn.Module):
         if model.hierarchy == "head":
             outputs += len(set(majors))
         self.backbone = build_backbone(
-            model.backbone, len(inputs.names), outputs, **model.options
+            model.backbone, len(inputs.names), outputs, shape, **model.options
         )
 
     def describe(self) -> dict[str, Any]:

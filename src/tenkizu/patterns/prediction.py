@@ -115,9 +115,7 @@ def _predict(
         if bank is not None and report["analogues"]:
             by = report["analogue_by"]
             msl = maps.msl(chosen) if by != "embedding" else np.zeros((0, 0, 0))
-            found.append(
-                bank.search(by, days[chosen], outputs.embedding, msl, report["analogues"])
-            )
+            found.append(bank.search(by, days[chosen], outputs.embedding, msl, report["analogues"]))
     outputs = Outputs(
         np.concatenate([part.logits for part in parts], axis=1),
         np.concatenate([part.raw for part in parts]),

@@ -48,8 +48,10 @@ class Centre:
     hpa: float
 
 
-def refine(field: ArrayLike, grid: Grid, order: int = 3) -> tuple[Map, Grid]:
-    """A map interpolated to a spacing of at most `FINE_DEGREES` by a spline through its values.
+def refine(
+    field: ArrayLike, grid: Grid, order: int = 3, degrees: float = FINE_DEGREES
+) -> tuple[Map, Grid]:
+    """A map interpolated to a finer spacing by a spline through its values.
 
     The corners and all values at the old points stay; a map that is fine enough stays as it is.
 
@@ -57,6 +59,7 @@ def refine(field: ArrayLike, grid: Grid, order: int = 3) -> tuple[Map, Grid]:
         field: shape (H, W), finite.
         grid: latitude-longitude grid of the field.
         order: of the spline: 3 for pressure, 1 for fields with jumps.
+        degrees: the spacing that no step may exceed.
 
     Raises:
         DataError: the field does not lie on the grid or has missing values.
@@ -69,13 +72,28 @@ def refine(field: ArrayLike, grid: Grid, order: int = 3) -> tuple[Map, Grid]:
             expected=f"shape {grid.shape} without missing values",
             next_step="pass the grid that was read together with the map",
         )
-    y, x = (_refined_axis(axis) for axis in (grid.y, grid.x))
-    if (len(y), len(x)) == grid.shape:
-        return values, grid
+    y, x = (_refined_axis(axis, degrees) for axis in (grid.y, grid.x))
+    fine = Grid("latlon", y, x, grid.y_name, grid.x_name)
+    return regrid(values, grid, fine, order), fine
+
+
+def regrid(field: ArrayLike, grid: Grid, target: Grid, order: int = 3) -> Map:
+    """A map at the points of another grid by a spline through its values.
+
+    Args:
+        field: shape (H, W), finite.
+        grid: latitude-longitude grid of the field.
+        target: the points wanted, within the grid.
+        order: of the spline.
+    """
+    values = np.asarray(field, np.float64)
+    if grid.same_as(target):
+        return values
     # The spline wants ascending axes; ours descend from the north.
     orders = {"kx": min(order, len(grid.y) - 1), "ky": min(order, len(grid.x) - 1)}
     spline = RectBivariateSpline(-grid.y, grid.x, values, s=0, **orders)
-    return spline(-y, x), Grid("latlon", y, x, grid.y_name, grid.x_name)
+    found: Map = spline(-target.y, target.x)
+    return found
 
 
 def smooth(field: Map, grid: Grid, km: float) -> Map:
@@ -87,82 +105,64 @@ def smooth(field: Map, grid: Grid, km: float) -> Map:
     return smoothed
 
 
-def pressure_centres(hpa: ArrayLike, grid: Grid) -> list[Centre]:
-    """Highs and lows of a map of sea level pressure, the most prominent first.
+def pressure_centres(hpa: ArrayLike, grid: Grid, distance_km: float = DISTANCE_KM) -> list[Centre]:
+    """Highs and lows of a map of sea level pressure, those furthest from its mean first.
 
     Args:
         hpa: shape (H, W), hPa, on a fine grid such as `refine` gives.
         grid: its latitude-longitude grid.
+        distance_km: the least distance of two centres.
 
     Returns:
-        Centres away from the border, at least `DISTANCE_KM` apart and standing out by at least
+        Centres away from the border, at least so far apart and standing out by at least
         `PROMINENCE_HPA`. The same map always gives the same list.
     """
     values = np.asarray(hpa, np.float64)
     smoothed = smooth(values, grid, CENTRE_SMOOTHING_KM)
+    mean = float(smoothed.mean())
     found: list[tuple[float, Centre]] = []
-    for kind, sign in (("L", 1.0), ("H", -1.0)):
-        for row, column in _minima(sign * smoothed, grid):
-            prominence = _prominence(sign * smoothed, row, column)
-            if prominence >= PROMINENCE_HPA:
-                place = float(grid.y[row]), float(grid.x[column])
-                # Smoothing fills lows and lowers highs: the label is the value of the chart.
-                near = values[_near(grid, *place, CENTRE_SMOOTHING_KM)]
-                pressure = float(near.min() if sign > 0 else near.max())
-                found.append((prominence, Centre(kind, *place, pressure)))  # type: ignore[arg-type]
-    # North and west decide between equals, so that the order never depends on rounding.
+    signs: tuple[tuple[Literal["H", "L"], float], ...] = (("L", 1.0), ("H", -1.0))
+    for kind, sign in signs:
+        for row, column in _minima(sign * smoothed):
+            place = float(grid.y[row]), float(grid.x[column])
+            # Smoothing fills lows and lowers highs: the label is the value of the chart.
+            near = values[_near(grid, *place, CENTRE_SMOOTHING_KM)]
+            pressure = float(near.min() if sign > 0 else near.max())
+            strength = abs(float(smoothed[row, column]) - mean)
+            found.append((strength, Centre(kind, *place, pressure)))
+    # North and west decide between equals, so that the order never depends on the search.
     found.sort(key=lambda item: (-item[0], -item[1].lat, item[1].lon))
     kept: list[Centre] = []
     for _, centre in found:
-        if all(_distance_km(centre, other) >= DISTANCE_KM for other in kept):
+        if all(_distance_km(centre, other) >= distance_km for other in kept):
             kept.append(centre)
     return kept
 
 
-def _refined_axis(axis: Map) -> Map:
-    """The axis with every step cut into equal parts of at most `FINE_DEGREES`."""
+def _refined_axis(axis: Map, degrees: float) -> Map:
+    """The axis with every step cut into equal parts of at most so many degrees."""
     step = float(np.abs(np.diff(axis)).mean())
-    parts = max(1, math.ceil(step / FINE_DEGREES - 1e-6))
+    parts = max(1, math.ceil(step / degrees - 1e-6))
     places = np.arange((len(axis) - 1) * parts + 1) / parts
     return np.interp(places, np.arange(len(axis)), axis)
 
 
-def _minima(field: Map, grid: Grid) -> list[tuple[int, int]]:
-    """Rows and columns of local minima within half of `DISTANCE_KM`, off the border."""
-    spacing = grid.spacing_km or (1.0, 1.0)
-    rows, columns = (max(1, round(0.5 * DISTANCE_KM / step)) for step in spacing)
-    y, x = np.ogrid[-rows : rows + 1, -columns : columns + 1]
-    disc = (y / rows) ** 2 + (x / columns) ** 2 <= 1.0
-    least = field == ndimage.minimum_filter(field, footprint=disc, mode="nearest")
+def _minima(field: Map) -> list[tuple[int, int]]:
+    """Rows and columns of local minima off the border that stand out; of a flat bottom one."""
     # Room for the letter, and a rim to be lower than.
-    margins = [max(1, round(0.025 * side)) for side in field.shape]
+    rows, columns = (max(1, round(0.025 * side)) for side in field.shape)
+    least = field == ndimage.minimum_filter(field, size=3, mode="nearest")
     inner = np.zeros_like(least)
-    inner[margins[0] : -margins[0], margins[1] : -margins[1]] = True
-    # Of a flat bottom, one point.
+    inner[rows:-rows, columns:-columns] = True
     plateaus, count = ndimage.label(least & inner)
-    return [
-        tuple(int(i) for i in np.argwhere(plateaus == number)[0])  # type: ignore[misc]
-        for number in range(1, count + 1)
-    ]
-
-
-def _prominence(field: Map, row: int, column: int) -> float:
-    """How far one must climb from a minimum before a lower point can be reached.
-
-    Found by bisection over the level at which its basin first holds a lower value; the lowest
-    point of a map counts from its highest.
-    """
-    value = field[row, column]
-    low, high = float(value), float(field.max())
-    if value > field.min():
-        for _ in range(20):
-            level = 0.5 * (low + high)
-            basins, _count = ndimage.label(field <= level)
-            if field[basins == basins[row, column]].min() < value:
-                high = level
-            else:
-                low = level
-    return high - float(value)
+    found = []
+    for number in range(1, count + 1):
+        row, column = (int(i) for i in np.argwhere(plateaus == number)[0])
+        # Up to one hectopascal above it, the basin around it must hold nothing lower.
+        basins, _ = ndimage.label(field <= field[row, column] + PROMINENCE_HPA)
+        if field[basins == basins[row, column]].min() >= field[row, column]:
+            found.append((row, column))
+    return found
 
 
 def _near(grid: Grid, lat: float, lon: float, km: float) -> NDArray[np.bool_]:

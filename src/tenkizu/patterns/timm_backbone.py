@@ -68,7 +68,7 @@ class TimmBackbone(Backbone):
             options["pretrained_cfg_overlay"] = {"file": str(weights)}
         source = weights if weights is not None else "the download" if pretrained else None
         try:
-            self.net: Any = timm.create_model(
+            net: Any = timm.create_model(
                 name,
                 pretrained=source is not None,
                 in_chans=channels,
@@ -85,13 +85,14 @@ class TimmBackbone(Backbone):
                 if source == "the download"
                 else None,
             ) from error
-        if not isinstance(self.net.get_classifier(), nn.Module):
+        if not isinstance(net.get_classifier(), nn.Module):
             raise ConfigError(
                 "the network has more than one classifier",
                 variable="model.backbone",
                 found=f"timm:{name}",
                 expected="a network with one last linear layer",
             )
+        self.net: Any = net
 
     def features(self, x: Tensor) -> Tensor:
         """Features (N, D, h, w) of input (N, C, H, W); tokens as (N, D, T, 1).

@@ -177,6 +177,6 @@ def _describe(config: PatternsConfig, days: LabelledDays, parts: Sequence[Fold])
                 "no training day has %s: the model cannot know them, they stay undefined",
                 ", ".join(absent),
             )
-    warning = imbalance_warning(config)
+    warning = imbalance_warning(config.loss, config.sampler, days.targets[parts[0].train], labels)
     if warning:
         log.warning(warning)

@@ -18,6 +18,8 @@ from tenkizu.core import charts
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 from tenkizu.patterns.pressure_centres import (
+    DISTANCE_KM,
+    FINE_DEGREES,
     SMOOTHING_KM,
     Centre,
     Map,
@@ -102,7 +104,8 @@ def draw_charts(
                 ax.label_outer()
         if scale is not None:
             _add_colour_bar(figure, axes, scale, shading_label)
-        _thin_labels(figure)
+        if not small:
+            _thin_labels(figure)
         return charts.save_figure(figure, path)
 
 
@@ -128,14 +131,15 @@ def draw_weather_map(
     Returns:
         The highs and lows that were marked.
     """
-    field, fine = refine(np.asarray(msl_pa, np.float64) / 100.0, grid)
+    degrees = (2.0 if small else 1.0) * FINE_DEGREES
+    field, fine = refine(np.asarray(msl_pa, np.float64) / 100.0, grid, degrees=degrees)
     hpa = smooth(field, fine, SMOOTHING_KM)
     ax.set_facecolor(SEA_COLOUR)
     charts.map_axes(ax, fine)
     charts.draw_land(ax, fine)
     if shading is not None and scale is not None:
         # Bilinear, so that a lone strong cell neither rings nor spreads beyond its neighbours.
-        filled, _ = refine(np.nan_to_num(np.asarray(shading, np.float64)), grid, order=1)
+        filled, _ = refine(np.nan_to_num(np.asarray(shading)), grid, 1, degrees)
         charts.draw_field(ax, fine, filled, *scale)
     if (coast := charts.draw_coastlines(ax, fine)) is not None:
         coast.set_color(_COAST)
@@ -143,12 +147,15 @@ def draw_weather_map(
     # Maps end at their outermost points: beyond them there are no isobars.
     ax.set_xlim(fine.x[0], fine.x[-1])
     ax.set_ylim(fine.y[-1], fine.y[0])
-    ax.grid(True, color="#9aa5ad", linewidth=0.4, linestyle=(0, (1, 3)), zorder=1.5)
-    ax.set_axisbelow(False)
-    centres = pressure_centres(hpa, fine)
-    _draw_centres(ax, centres, small)
     if small:
-        ax.tick_params(length=0, labelbottom=False, labelleft=False)
+        ax.set_xticks([])
+        ax.set_yticks([])
+    else:
+        ax.grid(True, color="#9aa5ad", linewidth=0.4, linestyle=(0, (1, 3)), zorder=1.5)
+        ax.set_axisbelow(False)
+    # Letters of small charts cover more kilometres.
+    centres = pressure_centres(hpa, fine, (1.8 if small else 1.0) * DISTANCE_KM)
+    _draw_centres(ax, centres, small)
     return centres
 
 
@@ -210,7 +217,7 @@ def _size_px(
     # Few charts, or tall ones, would be larger than a page if they filled the width.
     width = min(WIDTH_PX, round(margin + columns * (gap + 700 / max(shape, 1.0))))
     row = ((width - margin) / columns - gap) * shape + title_lines * (18 if small else 22)
-    row += 20 if small else 24
+    row += 14 if small else 24
     return width, round(rows * row + (4 if small else 34) + 90 * bar + 36 * heading)
 
 
@@ -259,6 +266,8 @@ def _draw_centres(ax: Axes, centres: Sequence[Centre], small: bool) -> None:
 def _thin_labels(figure: Figure) -> None:
     """Remove isobar labels that would touch a centre, a label already kept, or the frame."""
     figure.draw_without_rendering()
+    # Places are settled; doing it again would take as long as the drawing.
+    figure.set_layout_engine("none")
     for ax in figure.axes:
         frame = ax.get_window_extent()
         texts = ax.findobj(Text)

@@ -2,7 +2,7 @@
 
 import contextlib
 import datetime
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from tenkizu.core.store import StoreWriter, atomic
 from tenkizu.patterns.blocks import BLOCK_DAYS, FORMULA_VERSION, Maps, blocks_of
 from tenkizu.patterns.maps import MapSource
 from tenkizu.patterns.moments import moment_rows, moments_of
-from tenkizu.patterns.netcdf_year import netcdf_year
+from tenkizu.patterns.netcdf_year import Write, netcdf_year
 from tenkizu.patterns.season import season_terms
 
 Times = NDArray[np.datetime64]
@@ -129,7 +129,7 @@ def moments_file(folder: Path, year: str) -> Path:
 
 
 @contextlib.contextmanager
-def _netcdf(folder: Path, fields: Fields, times: Times, year: str):  # noqa: ANN202
+def _netcdf(folder: Path, fields: Fields, times: Times, year: str) -> Iterator[Write]:
     """The NetCDF file of a year with all but its maps written."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     attributes = {

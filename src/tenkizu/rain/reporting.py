@@ -5,7 +5,7 @@ drawn from the numbers; what is missing or damaged is said to be so, and the res
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,11 @@ log = logging.getLogger(__name__)
 
 WINDOWS = 6
 """Panels shown of each split."""
+
+
+def _purpose(split: str) -> str:
+    """What a split is for; those of further sources are called test_NAME, validation_NAME."""
+    return PURPOSE.get(split.partition("_")[0], "an evaluation of its own")
 
 
 def report(run: str | Path, output: str | Path | None = None) -> Path:
@@ -78,7 +83,7 @@ class _Report(RunReport):
             )
         )
         for split in self.scores:
-            parts.append(paragraph(f"{split}: {PURPOSE.get(split, 'an evaluation of its own')}."))
+            parts.append(paragraph(f"{split}: {_purpose(split)}."))
         if "test" not in self.scores:
             parts.append(
                 missing(
@@ -211,7 +216,7 @@ class _Report(RunReport):
         below = [self.section(title, make) for title, make in makers.items()]
         lead = paragraph(
             f"{scores.get('data', split)}: {scores.get('n_windows', '?')} windows; "
-            f"{PURPOSE.get(split, 'an evaluation of its own')}."
+            f"{_purpose(split)}."
         )
         return Section(f"Scores: {split}", [lead], [s for s in below if s.parts])
 

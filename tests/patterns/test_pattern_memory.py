@@ -1,0 +1,57 @@
+"""Full-size preparation stays within its memory, as the process as a whole sees it."""
+
+import pytest
+from era5_files import write_year
+from peak_memory import in_a_process
+
+from tenkizu.core.store import SampleStore
+from tenkizu.patterns.channels import SEED
+from tenkizu.patterns.config import PatternsConfig
+from tenkizu.patterns.preparation import prepare
+
+
+def run(config):
+    prepare(config)
+
+
+def seed_config(folder, **data):
+    data |= {"channels": "seed", "store": str(folder / "store")}
+    return PatternsConfig.model_validate({"run": {"name": "full"}, "data": data})
+
+
+def test_a_few_full_size_maps(tmp_path):
+    """Three blocks of 161 x 161 cells, of which two are in memory at a time."""
+    files = write_year(tmp_path, 1991, 0.25, 34, tasks=["msl", "uv_850"])
+    config = PatternsConfig.model_validate(
+        {
+            "run": {"name": "full"},
+            "data": {
+                "files": [str(path) for path in files],
+                "channels": ["msl", "msl_dt24", "lap_msl", "vmag850"],
+                "store": str(tmp_path / "store"),
+            },
+        }
+    )
+    _, peak = in_a_process(run, config)
+    assert len(SampleStore(config.data.store)) == 34
+    assert 10 < peak < 500
+
+
+@pytest.mark.slow
+def test_a_decade_of_all_channels(tmp_path):
+    """3653 days of 42 channels in true layout; takes 30 GB of disk for some minutes."""
+    years = range(1991, 2001)
+    for year in years:
+        write_year(tmp_path / "raw", year, 0.25, before=year == 1991)
+    config = seed_config(
+        tmp_path, source="era5", raw_dir=str(tmp_path / "raw"), years=list(years), netcdf=True
+    )
+    try:
+        seconds, peak = in_a_process(run, config)
+        store = SampleStore(config.data.store)
+        assert len(store) == 3653
+        assert store.meta["channels"] == list(SEED)
+        assert peak < 4000, f"{peak:.0f} MB in {seconds:.0f} s"
+    finally:
+        for path in sorted(tmp_path.rglob("*.n*")):
+            path.unlink()
