@@ -198,3 +198,30 @@ def test_drawing_needs_neither_pyplot_nor_torch():
         "sys.exit(any(m in sys.modules for m in ('matplotlib.pyplot', 'torch', 'cartopy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def colour_at(ax, longitude, latitude):
+    ax.figure.canvas.draw()
+    pixels = np.asarray(ax.figure.canvas.buffer_rgba())[::-1, :, :3] / 255.0
+    across, up = ax.transData.transform((longitude, latitude)).astype(int)
+    return pixels[up, across]
+
+
+@pytest.mark.parametrize(
+    ("grid", "land", "sea"),
+    [
+        (JAPAN, [(138.0, 36.0), (143.0, 43.2)], [(135.0, 40.0), (145.0, 30.0)]),
+        # A ring that steps over the 180-degree seam must not be closed across the Atlantic.
+        (latlon(70, 30, -70, 10), [(-45.0, 65.0), (-3.0, 40.0)], [(-30.0, 60.0), (-15.0, 68.0)]),
+        (latlon(72, 60, 170, 200), [(178.0, 66.5), (188.0, 66.0)], [(180.0, 62.0), (180.0, 70.0)]),
+        (latlon(-65, -85, -60, 60), [(0.0, -80.0)], [(0.0, -66.0)]),
+        (latlon(40, 30, -150, -140), [], [(-145.0, 35.0)]),
+    ],
+)
+def test_land_is_tinted_and_the_sea_is_not(ax, grid, land, sea):
+    charts.map_axes(ax, grid)
+    charts.draw_land(ax, grid)
+    for place in land:
+        np.testing.assert_allclose(colour_at(ax, *place), to_rgb(charts.LAND_COLOUR), atol=0.01)
+    for place in sea:
+        np.testing.assert_allclose(colour_at(ax, *place), 1.0, atol=0.01)

@@ -32,7 +32,7 @@ def test_a_few_full_size_maps(tmp_path):
             },
         }
     )
-    _, peak = in_a_process(run, config)
+    peak = in_a_process(run, config).peak_mb
     assert len(SampleStore(config.data.store)) == 34
     assert 10 < peak < 500
 
@@ -47,11 +47,11 @@ def test_a_decade_of_all_channels(tmp_path):
         tmp_path, source="era5", raw_dir=str(tmp_path / "raw"), years=list(years), netcdf=True
     )
     try:
-        seconds, peak = in_a_process(run, config)
+        cost = in_a_process(run, config)
         store = SampleStore(config.data.store)
         assert len(store) == 3653
         assert store.meta["channels"] == list(SEED)
-        assert peak < 4000, f"{peak:.0f} MB in {seconds:.0f} s"
+        assert cost.peak_mb < 4000, cost
     finally:
         for path in sorted(tmp_path.rglob("*.n*")):
             path.unlink()

@@ -82,9 +82,9 @@ def test_cross_validation_of_the_decade():
     assert train[[0, -1]].astype(str).tolist() == ["1993-01-04", "1998-12-28"]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(
-    years=st.integers(3, 9),
+    years=st.integers(3, 7),
     block=st.integers(1, 3),
     purge=st.integers(0, 40),
     missing=st.sets(st.integers(0, 1000), max_size=200),
@@ -100,7 +100,7 @@ def test_no_training_day_lies_within_the_purge_of_a_held_out_one(years, block, p
     result = folds(splits, days)
     assert len(result) == years // block
     for fold in result:
-        held = np.sort(days[np.concatenate([fold["validation"], fold["test"]])])
+        held = np.unique(days[np.concatenate([fold["validation"], fold["test"]])])
         distance = abs(days[fold["train"]][:, None] - held[None]).min(axis=1)
         assert (distance > np.timedelta64(purge, "D")).all()
         used = np.concatenate(list(fold.values()))

@@ -252,7 +252,7 @@ def draw_land(ax: Axes, grid: Grid, colour: str = LAND_COLOUR) -> PathPatch | No
     """Tint the land of a latitude-longitude grid's area, under everything else.
 
     Returns:
-        The patch, or None on other kinds of grid and where there is no land.
+        The patch, or None on other kinds of grid and where no land can be near.
     """
     if grid.kind != "latlon":
         return None

@@ -125,9 +125,7 @@ def log_to(folder: Path, rank: int) -> None:
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
     root.debug("process %d on %s, rank %d", os.getpid(), socket.gethostname(), rank)
-    # Lightning announces hardware and tips at INFO, once per trainer; warnings still come through.
     for logger in lightning:
-        logger.setLevel(logging.WARNING)
         logger.addHandler(handler)
 
 

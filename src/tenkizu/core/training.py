@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 
 from tenkizu.core.callbacks import ExponentialAverage, History, TrainingProgress
 from tenkizu.core.errors import ConfigError, DataError, TrainingError
-from tenkizu.core.launch import Place
+from tenkizu.core.launch import LIGHTNING_LOGGERS, Place
 from tenkizu.core.run_config import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -285,6 +285,10 @@ def fit(
     ]
     for expected in QUIET:
         warnings.filterwarnings("ignore", message=expected)
+    for name in LIGHTNING_LOGGERS:
+        # Lightning announces hardware and tips at INFO, once per trainer, and resets its level when
+        # it is imported; warnings still come through.
+        logging.getLogger(name).setLevel(logging.WARNING)
     trainer = pl.Trainer(
         accelerator="auto",
         devices=place.local_world,

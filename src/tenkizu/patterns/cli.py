@@ -335,14 +335,14 @@ def show_scores(scores: Mapping[str, Any], split: str) -> None:
 
     console = Console()
     table = Table(title=f"{split}: {scores['n_days']} days", title_justify="left")
-    for i, column in enumerate(("", "mAP", "macro F1", "exact match", "Brier")):
+    for i, column in enumerate(("", "mAP", "macro F1", "exact", "Brier")):
         table.add_column(column, justify="right" if i else "left", no_wrap=True)
     intervals = scores["intervals"]
     table.add_row(
         "model",
         with_interval(scores["map"], intervals["map"]),
         with_interval(scores["macro_f1"], intervals["macro_f1"]),
-        with_interval(scores["exact_match"], intervals["exact_match"]),
+        number(scores["exact_match"]),
         number(scores["brier"]),
         style="bold",
     )

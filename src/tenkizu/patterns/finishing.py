@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenkizu.core.store import SampleStore, read_json, write_json
-from tenkizu.patterns.analogue_bank import write_bank
+from tenkizu.patterns.analogue_bank import AnalogueBank, write_bank
 from tenkizu.patterns.calibration import Calibration, fit_calibration
 from tenkizu.patterns.cases import write_cases
 from tenkizu.patterns.config import PatternsConfig
@@ -82,10 +82,11 @@ def finish(
     scored = {"validation": _validation(config, days, fitted, thresholds)}
     if any(len(one.fold.test) for one in fitted):
         scored["test"] = _test(config, days, fitted)
+    headline: dict[str, Any] = {}
     for split, one in scored.items():
         short = "val" if split == "validation" else split
         one.table.to_csv(folder / f"probabilities_{split}.csv")
-        result = write_evaluation(
+        headline = write_evaluation(
             folder / "evaluation" / split,
             one.table,
             days.table.catalogue,
@@ -101,9 +102,9 @@ def finish(
             },
             members=_member_tables(days, fitted, split) if len(nets) > 1 else None,
         )
-        write_json(folder / f"{short}_report.json", class_report(result))
+        write_json(folder / f"{short}_report.json", class_report(headline))
     try:
-        _draw(config, store, folder, model, scored, bank)
+        _draw(config, store, folder, model, scored, bank, headline)
     except Exception:
         log.exception("figures could not be drawn; scores and model are in %s", folder)
 
@@ -393,13 +394,16 @@ def _draw(
     folder: Path,
     model: PatternModel,
     scored: dict[str, Scored],
-    bank: Any,  # noqa: ANN401 - AnalogueBank
+    bank: AnalogueBank,
+    headline: dict[str, Any],
 ) -> None:
-    """Curves, charts of the best and worst days, and the report."""
+    """Curves, confusion of the last split, charts of the best and worst days, and the report."""
+    from tenkizu.patterns.class_panels import draw_confusion_matrices
     from tenkizu.patterns.loss_curve import draw_loss_curve
     from tenkizu.patterns.reporting import report
 
     draw_loss_curve(folder / "loss_curve.png", read_json(folder / "history.json", "a history"))
+    draw_confusion_matrices(folder / "confusion_matrices.png", headline)
     for split, one in scored.items():
         write_cases(folder, split, one.table, store, model, bank, config.report)
     report(folder)

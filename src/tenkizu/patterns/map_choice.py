@@ -109,7 +109,7 @@ def require_times(piece: Piece, expected: Minutes, hours: Sequence[int]) -> None
 
 
 def common_times(pieces: Sequence[Piece], hours: Sequence[int]) -> Minutes:
-    """The times at ``hours`` that all fields have; msl may have more, before all others.
+    """The times at ``hours`` that all fields have; msl may have the day before all others, too.
 
     Raises:
         DataError: no map at these hours, or a field lacks times that another has.
@@ -124,7 +124,8 @@ def common_times(pieces: Sequence[Piece], hours: Sequence[int]) -> Minutes:
         times[name] = every[at_hours(every, hours)]
     others = np.concatenate([t for name, t in times.items() if name != "msl"] or [times["msl"]])
     union = np.unique(np.concatenate(list(times.values())))
-    expected: Minutes = union[union >= others.min()]
+    yesterday = others.min() - np.timedelta64(24, "h")
+    expected: Minutes = union if union[0] < yesterday else union[union >= others.min()]
     for name, own in times.items():
         missing = expected[~np.isin(expected, own)]
         if len(missing):

@@ -19,6 +19,7 @@ from scipy.io import netcdf_file  # type: ignore[import-untyped]
 
 from tenkizu.core.errors import DataError
 from tenkizu.patterns.file_kinds import FETCH_AGAIN, Part, parts_of
+from tenkizu.patterns.hdf5_heaps import has_sound_heaps
 
 READ_ERRORS = (
     *(OSError, RuntimeError, ValueError, TypeError, KeyError, IndexError, EOFError),
@@ -134,6 +135,8 @@ class _Hdf5:
         self._datasets: dict[str, h5py.Dataset] = {}
 
     def describe(self) -> dict[str, Variable]:
+        if not has_sound_heaps(self._source):
+            raise OSError("its attributes are damaged")
         # By h5py alone: reading every attribute through h5netcdf takes ten times as long, and
         # a decade is 231 files.
         variables = {}

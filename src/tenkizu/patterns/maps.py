@@ -233,7 +233,7 @@ def open_files(
 
     Returns:
         The maps at every time that is at one of ``hours``. All fields must have the same times,
-        but msl may have earlier ones, for the change over 24 hours.
+        but msl may also have those of the day before, for the change over 24 hours.
 
     Raises:
         DataError: a file that is no NetCDF or damaged, a missing field, hour or time, times that

@@ -66,8 +66,9 @@ def prepare(
         DataError: a file cannot be used, a channel cannot be made from the files, no day is left,
             or a store of another plan stands in the way.
     """
-    paths = _input_files(config.data)
-    inputs = {path.name: _fingerprint(path) for path in paths}
+    inputs: dict[str, str] = {}
+    for path in _input_files(config.data):
+        inputs[str(path) if path.name in inputs else path.name] = _fingerprint(path)
     plan_hash = _plan_hash(config, inputs)
     finished = open_finished(config.data.store, plan_hash, overwrite)
     if finished is not None:

@@ -1,7 +1,7 @@
 """Highs and lows of a sea level pressure map, and the fine smooth field that charts are drawn from.
 
-A centre is a local extremum of the smoothed field that stands out: whatever way one goes to a
-stronger one, the pressure changes by at least `PROMINENCE_HPA` first.
+A centre is a local extremum of the smoothed field around which the line `CLOSED_HPA` from it closes
+within the map, and from which none stronger is reached without a rise of `PROMINENCE_HPA`.
 """
 
 import math
@@ -16,8 +16,9 @@ from scipy.interpolate import RectBivariateSpline  # type: ignore[import-untyped
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 
-PROMINENCE_HPA = 1.0
-"""How much deeper than its rim a low must be, and higher a high."""
+PROMINENCE_HPA, CLOSED_HPA = 1.0, 0.25
+"""How far a low must lie below any pass to a deeper one, and below a line that closes around it;
+a high likewise above."""
 
 DISTANCE_KM = 550.0
 """The least distance between two centres that are both marked."""
@@ -114,8 +115,8 @@ def pressure_centres(hpa: ArrayLike, grid: Grid, distance_km: float = DISTANCE_K
         distance_km: the least distance of two centres.
 
     Returns:
-        Centres away from the border, at least so far apart and standing out by at least
-        `PROMINENCE_HPA`. The same map always gives the same list.
+        Centres away from the border and at least so far apart; of two that are nearer, the one
+        further from the mean. The same map always gives the same list.
     """
     values = np.asarray(hpa, np.float64)
     smoothed = smooth(values, grid, CENTRE_SMOOTHING_KM)
@@ -148,7 +149,7 @@ def _refined_axis(axis: Map, degrees: float) -> Map:
 
 
 def _minima(field: Map) -> list[tuple[int, int]]:
-    """Rows and columns of local minima off the border that stand out; of a flat bottom one."""
+    """Rows and columns of local minima that are centres; of a flat bottom one."""
     # Room for the letter, and a rim to be lower than.
     rows, columns = (max(1, round(0.025 * side)) for side in field.shape)
     least = field == ndimage.minimum_filter(field, size=3, mode="nearest")
@@ -158,11 +159,18 @@ def _minima(field: Map) -> list[tuple[int, int]]:
     found = []
     for number in range(1, count + 1):
         row, column = (int(i) for i in np.argwhere(plateaus == number)[0])
-        # Up to one hectopascal above it, the basin around it must hold nothing lower.
-        basins, _ = ndimage.label(field <= field[row, column] + PROMINENCE_HPA)
-        if field[basins == basins[row, column]].min() >= field[row, column]:
+        value = field[row, column]
+        rim = _basin(field, row, column, value + CLOSED_HPA)
+        closed = not (rim[[0, -1]].any() or rim[:, [0, -1]].any())
+        if closed and field[_basin(field, row, column, value + PROMINENCE_HPA)].min() >= value:
             found.append((row, column))
     return found
+
+
+def _basin(field: Map, row: int, column: int, level: float) -> NDArray[np.bool_]:
+    """Points that can be reached from one without rising above a level, (H, W)."""
+    basins, _ = ndimage.label(field <= level)
+    return np.asarray(basins == basins[row, column])
 
 
 def _near(grid: Grid, lat: float, lon: float, km: float) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tenkizu.core.report import UNDEFINED, Html, missing, number, paragraph, table
+from tenkizu.core.run_report import PURPOSE
 
 Scores = Mapping[str, Any]
 
@@ -91,7 +92,7 @@ def _of(count: int | None, scores: Scores) -> str:
 
 
 def summary_notes(split: str, scores: Scores) -> list[Html]:
-    """What must be known beside the numbers of a split: provenance, gain, notes, intervals."""
+    """What must be known beside the numbers of a split: purpose, provenance, gain, notes."""
     said = []
     if provenance := scores.get("provenance"):
         meaning = {
@@ -109,14 +110,16 @@ def summary_notes(split: str, scores: Scores) -> list[Html]:
         best = min(gains, key=lambda name: gains[name].get("value") or 0.0)
         gain = gains[best]
         said.append(
-            f"The model's mAP is {_signed(gain.get('value'))} above {BASELINES.get(best, best)}"
-            + _between(gain)
-            + ", the best baseline that a classifier could use."
+            f"The model's mAP less that of {BASELINES.get(best, best)}, the best baseline that a "
+            f"classifier could use, is {_signed(gain.get('value'))}{_between(gain)}."
         )
     if undecided := scores.get("undecided"):
         said.append(f"Without a threshold, so never predicted: {', '.join(undecided)}.")
-    said += [str(note) for note in scores.get("notes") or ()]
-    return [paragraph(f"{split}: " + " ".join(said))] if said else []
+    # What these splits are for says the same as their notes.
+    said += [] if split in PURPOSE else [f"{note}." for note in scores.get("notes") or ()]
+    return [
+        paragraph(f"{split}: {PURPOSE.get(split, 'an evaluation of its own')}. " + " ".join(said))
+    ]
 
 
 def _signed(value: float | None) -> str:

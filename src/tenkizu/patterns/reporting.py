@@ -91,8 +91,6 @@ class _Report(RunReport):
             return [*parts, missing("The run has not been evaluated.")]
         parts += self.guarded("summary", lambda: [summary_table(self.scores)])
         for split, scores in self.scores.items():
-            purpose = PURPOSE.get(split, "an evaluation of its own")
-            parts.append(paragraph(f"{split}: {purpose}."))
             parts += self.guarded("notes", lambda s=split, x=scores: summary_notes(s, x))  # type: ignore[misc]
         if "test" not in self.scores:
             parts.append(
