@@ -109,7 +109,8 @@ def new_figure(width_px: int, height_px: int, dpi: float = DPI) -> Figure:
 def save_figure(fig: Figure, path: str | Path) -> Path:
     """Write a figure beside its place under a ``.part`` name and rename it when complete.
 
-    It keeps the figure's own resolution. The format follows the suffix of ``path``. Missing folders are made.
+    It keeps the figure's own resolution. The format follows the suffix of ``path``. Missing folders
+    are made.
 
     Returns:
         The path written.

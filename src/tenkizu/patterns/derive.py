@@ -148,7 +148,7 @@ def derive(
             allow derivatives.
     """
     maps = [channel.name for channel in describe(channels) if channel.kind == "map"]
-    needed = required(maps, natives)
+    needed = required(maps, tuple(natives))
     shape = _common_shape(maps, needed, natives, (len(lat), len(lon)))
     derived = {name: np.empty(shape) for name in maps if name not in needed}
     days = max(1, _CELLS_AT_ONCE // (shape[1] * shape[2]))
@@ -183,7 +183,7 @@ def _common_shape(
     """(T, H, W) of all native fields needed."""
     for name in needed:
         if name not in natives:
-            users = [channel for channel in maps if name in required([channel], natives)]
+            users = [channel for channel in maps if name in required([channel], tuple(natives))]
             raise DataError(
                 "native field missing",
                 variable=name,

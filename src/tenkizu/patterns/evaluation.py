@@ -222,5 +222,7 @@ def _drawings(
         "confusion_matrices.png": lambda path: draw_confusion_matrices(path, scores),
         "pr_curves.png": lambda path: draw_pr_curves(path, table),
         "reliability.png": lambda path: draw_reliability(path, scores),
-        "calendar.png": lambda path: draw_calendar(path, table, catalogue.majors),
+        "calendar.png": lambda path: draw_calendar(
+            path, table, catalogue.majors, catalogue.major_names
+        ),
     }
