@@ -15,7 +15,7 @@ brackets its 95 % interval by block bootstrap, where there are at least 8 blocks
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from tenkizu.core.grid import Grid
 from tenkizu.core.samples import input_path, shipped_configs
 from tenkizu.core.store import SampleStore, read_json, write_json
 from tenkizu.rain import evaluate, train
-from tenkizu.rain.baselines import equal_split
 from tenkizu.rain.config import RainConfig
 from tenkizu.rain.dataset import RainDataset
 from tenkizu.rain.evaluation import evaluate_store
@@ -122,61 +121,66 @@ def final(folder: Path, model: str) -> None:
         print(row(f"{name} {', '.join(part.data.splits.test)}", result), flush=True)
 
 
-Split = Callable[[Rain, np.datetime64, Any], Rain]
+def ways_to_predict(
+    models: Sequence[RainModel], rain: Rain, start: np.datetime64, grid: Grid, carried: Rain
+) -> dict[str, Rain]:
+    """Hours (3, H, W) of one window by each way to predict more than once.
 
-
-def mirrored(model: RainModel) -> Split:
-    """The mean of the four mirror images."""
-
-    def split(rain: Rain, start: np.datetime64, grid: Any) -> Rain:
-        views = [(i, j) for i in (1, -1) for j in (1, -1)]
-        images = [model.split(rain[:, ::i, ::j].copy(), start, grid)[:, ::i, ::j] for i, j in views]
-        return np.mean(images, axis=0)
-
-    return split
-
-
-def reversed_too(model: RainModel) -> Split:
-    """The mean with what is predicted backwards in time."""
-
-    def split(rain: Rain, start: np.datetime64, grid: Any) -> Rain:
-        backwards = rain[[5, 3, 2, 1, 4, 0]]
-        ways = [model.split(rain, start, grid), model.split(backwards, start, grid)[::-1]]
-        return np.mean(ways, axis=0)
-
-    return split
+    Views take the carried rain along, as training does.
+    """
+    shipped = models[0]
+    views = [(i, j) for i in (1, -1) for j in (1, -1)]
+    mirrored = [
+        shipped.split(np.ascontiguousarray(rain[:, ::i, ::j]), start, grid, carried[:, ::i, ::j])
+        for i, j in views
+    ]
+    once = mirrored[0]
+    images = [hours[:, ::i, ::j] for hours, (i, j) in zip(mirrored, views, strict=True)]
+    backwards = shipped.split(rain[[5, 3, 2, 1, 4, 0]], start, grid, carried[::-1])[::-1]
+    members = [model.split(rain, start, grid, carried) for model in models[1:]]
+    result = {
+        "once": once,
+        "mean of four mirror images": np.mean(images, axis=0),
+        "mean with backwards in time": (once + backwards) / 2,
+    }
+    for model, hours in zip(models[1:], members, strict=True):
+        result[f"{model.metadata['name']} alone"] = hours
+    if members:
+        result[f"mean of all {len(models)} models"] = np.mean([once, *members], axis=0)
+    return result
 
 
 def options(folder: Path, model: str) -> None:
-    """What each way to predict more than once brings, on the test periods."""
-    shipped = RainModel.load(model)
-    members = sorted((folder / "runs").glob("without_*/model.json"))
-    several = [shipped, *(RainModel.load(path.parent) for path in members)]
-    ways: dict[str, Split] = {
-        "once": shipped.split,
-        "mirrored": mirrored(shipped),
-        "and backwards in time": reversed_too(shipped),
-        **{f"member {m.metadata['name']}": m.split for m in several[1:]},
-        f"mean of {len(several)} models": lambda *a: np.mean(
-            [m.split(*a) for m in several], axis=0
-        ),
-    }
-    sums: dict[str, list[float]] = {}
+    """What predicting more than once brings, on the test periods.
+
+    The ensemble is the model and those of the leave-one-source-out table that saw both sources of
+    the test periods.
+    """
+    members = [folder / "runs" / f"without_{name}" for name in ("radolan_rw", "knmi", "msg")]
+    models = [RainModel.load(m) for m in (model, *members) if m == model or Path(m).exists()]
+    skills: dict[str, list[str]] = {}
+    names = []
     for name, store, _ in unseen(folder):
         dataset = RainDataset(store, "test", ())
         grid = Grid.from_json(store.meta["grid"])
-        totals = dict.fromkeys(["equal", *ways], 0.0)
+        errors: dict[str, float] = {}
+        reference = 0.0
         for item in range(len(dataset)):
             start, rain = dataset.window(item)
+            carried = dataset.carried(item)
+            assert carried is not None
             scored = rain[4] >= np.float32(0.1)
-            splits = {way: split(rain, start, grid) for way, split in ways.items()}
-            for way, hours in {"equal": equal_split(rain[4]), **splits}.items():
-                error = hours[:, scored].astype(np.float64) - rain[1:4, scored]
-                totals[way] += float((error**2).sum())
-        sums[name] = [1 - totals[way] / totals["equal"] for way in ways]
-    print(f"{'conditional skill':46}" + "".join(f"{name:>12}" for name in sums))
-    for i, way in enumerate(ways):
-        print(f"{way:46}" + "".join(f"{values[i]:12.3f}" for values in sums.values()), flush=True)
+            truth = rain[1:4, scored].astype(np.float64)
+            reference += float(((rain[4, scored] / 3.0 - truth) ** 2).sum())
+            for way, hours in ways_to_predict(models, rain, start, grid, carried).items():
+                error = float(((hours[:, scored] - truth) ** 2).sum())
+                errors[way] = errors.get(way, 0.0) + error
+        names.append(name)
+        for way, error in errors.items():
+            skills.setdefault(way, []).append(f"{1 - error / reference:12.4f}")
+    print(f"{'conditional skill':46}" + "".join(f"{name:>12}" for name in names))
+    for way, values in skills.items():
+        print(f"{way:46}" + "".join(values), flush=True)
 
 
 def thinned(store: SampleStore, folder: Path, every: int) -> None:

@@ -8,15 +8,27 @@ from tenkizu.core.store import SampleStore
 from tenkizu.patterns.channels import SEED
 from tenkizu.patterns.config import PatternsConfig
 from tenkizu.patterns.preparation import prepare
+from tenkizu.patterns.training import train
 
 
 def run(config):
     prepare(config)
 
 
+def run_training(config):
+    train(config)
+
+
 def seed_config(folder, **data):
     data |= {"channels": "seed", "store": str(folder / "store")}
-    return PatternsConfig.model_validate({"run": {"name": "full"}, "data": data})
+    return PatternsConfig.model_validate(
+        {
+            "run": {"name": "full", "dir": str(folder / "runs")},
+            "data": data,
+            "train": {"epochs": 1, "batch_size": 64, "micro_batch": 16, "workers": 2},
+            "report": {"cases": 0},
+        }
+    )
 
 
 def test_a_few_full_size_maps(tmp_path):
@@ -39,7 +51,7 @@ def test_a_few_full_size_maps(tmp_path):
 
 @pytest.mark.slow
 def test_a_decade_of_all_channels(tmp_path):
-    """3653 days of 42 channels in true layout; takes 30 GB of disk for some minutes."""
+    """3653 days of 42 channels, prepared and trained on; takes 30 GB of disk for some minutes."""
     years = range(1991, 2001)
     for year in years:
         write_year(tmp_path / "raw", year, 0.25, before=year == 1991)
@@ -52,6 +64,9 @@ def test_a_decade_of_all_channels(tmp_path):
         assert len(store) == 3653
         assert store.meta["channels"] == list(SEED)
         assert cost.peak_mb < 4000, cost
+        trained = in_a_process(run_training, config)
+        assert trained.peak_mb < 4000, trained
+        print(f"prepare {cost}, train {trained}")
     finally:
         for path in sorted(tmp_path.rglob("*.n*")):
             path.unlink()

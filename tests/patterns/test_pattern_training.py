@@ -255,3 +255,40 @@ def test_labels_of_other_years_are_refused(pattern_config, tmp_path):
     config = pattern_config(tmp_path, data={"store": tmp_path / "store"}, labels=settings)
     with pytest.raises(DataError, match=r"(?s)no day of the maps .*1991-01-01.*--labels"):
         train(config)
+
+
+def test_history_channels_are_the_maps_of_the_day_before(pattern_config, tiny_pattern_store):
+    from tenkizu.patterns.dataset import PatternDataset
+    from tenkizu.patterns.inputs import Inputs
+
+    config = pattern_config(tiny_pattern_store.path.parent, data={"history": ["msl"]})
+    inputs = Inputs.of(config.data)
+    assert inputs.names == ("msl", "grad_msl", "msl@-24h", "f1_season")
+    days = open_days(config, tiny_pattern_store)
+    dataset = PatternDataset(tiny_pattern_store, inputs, np.arange(3), days.targets)
+    first, second = dataset[0]["maps"], dataset[1]["maps"]
+    assert torch.isnan(first[2]).all()
+    assert torch.equal(second[2], first[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_a_process_killed_at_any_moment_resumes_bit_for_bit(pattern_config, tmp_path, seed):
+    settings = {"train": {"epochs": 8, "micro_batch": 16}, "report": {"cases": 1}}
+    whole = train(pattern_config(tmp_path / "whole", **settings))
+    config = pattern_config(tmp_path / "killed", **settings)
+    text = tmp_path / "killed.yaml"
+    text.write_text(dump_config(config))
+    command = [sys.executable, "-m", "tenkizu", "patterns", "train", str(text), "--resume"]
+    moment = np.random.default_rng(seed).uniform(3.0, 20.0)
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            process.wait(timeout=moment)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+    resumed = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert resumed.returncode == 0, resumed.stderr
+    folder = config.run.dir / "tiny"
+    assert same_weights(whole, folder)
+    for name in ("thresholds.json", "norm.json", "probabilities_test.csv"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
