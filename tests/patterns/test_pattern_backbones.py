@@ -33,7 +33,13 @@ LAST_MAPS = {
     "deformable": (256, 41, 41),
     "convnext_tiny": (256, 10, 10),
 }
-EMBEDDED = {"simple": 512, "resnet_small": 1024, "deformable": 1024, "convnext_tiny": 256}
+EMBEDDED = {
+    "simple": 512,
+    "resnet_small": 1024,
+    "deformable": 1024,
+    "convnext_tiny": 256,
+    "projection": 256,
+}
 
 
 def size(name, channels, labels, **options):
@@ -50,7 +56,7 @@ def maps():
 # ---------------------------------------------------------------------------- all networks
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_number_of_parameters(name):
     assert size(name, 42, 15) == SEED_SIZES[name]
     for channels, labels in ((42, 15), (46, 15), (8, 11), (1, 1)):
@@ -61,7 +67,7 @@ def test_layer_scale_and_final_norm_add_their_parameters():
     assert size("convnext_tiny", 42, 15, layer_scale=1e-6, final_norm=True) == 3_797_327
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", LAST_MAPS)
 def test_last_maps_of_the_full_region(name):
     with torch.device("meta"):
         net = build_backbone(name, 4, 5).eval()
@@ -72,7 +78,7 @@ def test_last_maps_of_the_full_region(name):
 @pytest.mark.parametrize("name", BACKBONES)
 @pytest.mark.parametrize("shape", [(16, 16), (17, 33)])
 def test_small_maps_of_any_shape_train(name, shape):
-    net = build_backbone(name, 3, 5)
+    net = build_backbone(name, 3, 5, shape)
     x = torch.randn(2, 3, *shape)
     embedding = net.embed(net.spatial(x))
     assert embedding.shape == (2, EMBEDDED[name])
@@ -85,7 +91,7 @@ def test_small_maps_of_any_shape_train(name, shape):
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_the_parts_make_the_whole_and_evaluation_is_not_random(name, maps):
-    net = build_backbone(name, 3, 5).eval()
+    net = build_backbone(name, 3, 5, (17, 33)).eval()
     parts = net.classify(net.embed(net.spatial(maps)))
     torch.testing.assert_close(net(maps), parts, rtol=0, atol=0)
     swapped = net(maps.flip(0))
@@ -95,7 +101,7 @@ def test_the_parts_make_the_whole_and_evaluation_is_not_random(name, maps):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_maps_below_16_cells_are_refused(name):
     with pytest.raises(ConfigError, match=r"found 15 x 40 cells, expected at least 16 x 16"):
-        build_backbone(name, 2, 3)(torch.zeros(1, 2, 15, 40))
+        build_backbone(name, 2, 3, (15, 40))(torch.zeros(1, 2, 15, 40))
 
 
 def test_an_unknown_name_or_option_is_refused_with_the_nearest():

@@ -140,7 +140,9 @@ def grad_cam(
     """Where the last spatial layer speaks for one logit of each day (Selvaraju et al. 2017).
 
     The feature maps are added with the means of the logit's gradient as weights; what is negative
-    counts as 0. The sum is interpolated to the input and scaled to a largest value of 1.
+    counts as 0. The sum is interpolated to the input and scaled to a largest value of 1. The mean
+    suits heads that average over the map; with one that tells places apart, such as that of
+    ``simple``, many days get a map of 0, and integrated gradients say more.
 
     Args:
         network: left in the mode it was in.

@@ -41,8 +41,6 @@ def write_cases(
         bank: its training days.
         settings: how many cases, and what about them.
     """
-    if not settings.cases:
-        return
     chosen, kinds = choose_cases(table, settings.cases)
     times = table.times[chosen]
     days = np.searchsorted(store_times(store), times)

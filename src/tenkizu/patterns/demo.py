@@ -67,6 +67,8 @@ def demo(
     return scores, [
         (folder / "report" / "index.html", "all of it on one page, for a browser"),
         (reported / "class_scores.png", "each type beside its baselines"),
+        (reported / "best_days.png", "charts of days it knew, and what it looked at"),
+        (reported / "worst_days.png", "charts of days it missed"),
         (reported / "calendar.png", "every day, observed above predicted"),
         (folder / "loss_curve.png", "the training"),
         (reported / "evaluation.txt", "all scores as text"),

@@ -220,7 +220,7 @@ def _drawings(
     return {
         "class_scores.png": lambda path: draw_class_bars(path, scores),
         "confusion_matrices.png": lambda path: draw_confusion_matrices(path, scores),
-        "pr_curves.png": lambda path: draw_pr_curves(path, table),
+        "pr_curves.png": lambda path: draw_pr_curves(path, table, scores["ranking"]),
         "reliability.png": lambda path: draw_reliability(path, scores),
         "calendar.png": lambda path: draw_calendar(
             path, table, catalogue.majors, catalogue.major_names

@@ -398,6 +398,7 @@ def _draw(
     headline: dict[str, Any],
 ) -> None:
     """Curves, confusion of the last split, charts of the best and worst days, and the report."""
+    from tenkizu.patterns.case_figures import Cases, draw_days
     from tenkizu.patterns.class_panels import draw_confusion_matrices
     from tenkizu.patterns.loss_curve import draw_loss_curve
     from tenkizu.patterns.reporting import report
@@ -405,5 +406,11 @@ def _draw(
     draw_loss_curve(folder / "loss_curve.png", read_json(folder / "history.json", "a history"))
     draw_confusion_matrices(folder / "confusion_matrices.png", headline)
     for split, one in scored.items():
-        write_cases(folder, split, one.table, store, model, bank, config.report)
+        if config.report.cases:
+            write_cases(folder, split, one.table, store, model, bank, config.report)
+            cases = Cases.read(folder / "cases" / f"{split}.npz")
+            for kind in ("best", "worst"):
+                draw_days(
+                    folder / "evaluation" / split / f"{kind}_days.png", cases, kind, one.table
+                )
     report(folder)
