@@ -98,11 +98,16 @@ def models(
     """List the shipped models and networks, or describe one."""
     from tenkizu.core.checkpoint import find_model, shipped_models
     from tenkizu.core.store import read_json
+    from tenkizu.patterns.backbones import BACKBONES, parameters
     from tenkizu.rain.model import NETWORKS, network_table
 
     if name in NETWORKS:
         typer.echo(f"network {name}, parameters by part:")
         show_table(network_table(*NETWORKS[name]))
+        return
+    if name in BACKBONES:
+        total = parameters(name, 42, 15, (161, 161))
+        typer.echo(f"network {name}: {total:,} parameters for 42 maps of 161 x 161 and 15 types")
         return
     if name is not None:
         _describe_model(read_json(find_model(name) / "model.json", "a model"))
@@ -111,11 +116,14 @@ def models(
     typer.echo("Shipped models:" if folders else "Shipped models: none in this version")
     for shipped, folder in folders.items():
         meta = read_json(folder / "model.json", "a model")
-        typer.echo(f"  {shipped:<12}{meta['kind']:<6}{meta['parameters']:>12,} parameters")
+        typer.echo(f"  {shipped:<15}{meta['kind']:<9}{meta['parameters']:>12,} parameters")
     typer.echo("Networks (tenkizu models NAME for the parts):")
     for network, arguments in NETWORKS.items():
         total = sum(network_table(*arguments).values())
-        typer.echo(f"  {network:<12}{'rain':<6}{total:>12,} parameters")
+        typer.echo(f"  {network:<15}{'rain':<9}{total:>12,} parameters")
+    for network in BACKBONES:
+        total = parameters(network, 42, 15, (161, 161))
+        typer.echo(f"  {network:<15}{'patterns':<9}{total:>12,} parameters (42 maps, 15 types)")
 
 
 def _describe_model(meta: dict[str, Any]) -> None:

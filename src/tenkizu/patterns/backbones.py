@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,7 +22,7 @@ from tenkizu.patterns.projection import Projection
 from tenkizu.patterns.residual import ResnetSmall
 from tenkizu.patterns.timm_backbone import START_OPTIONS, TimmBackbone
 
-__all__ = ["BACKBONES", "Backbone", "Simple", "build_backbone", "rebuild_options"]
+__all__ = ["BACKBONES", "Backbone", "Simple", "build_backbone", "parameters", "rebuild_options"]
 
 
 class Simple(Backbone):
@@ -148,6 +149,19 @@ def build_backbone(
         raise ConfigError(
             f"{name} cannot be built: {error}", variable="model.options", found=options
         ) from None
+
+
+def parameters(
+    name: str,
+    channels: int,
+    labels: int,
+    shape: tuple[int, int] | None = None,
+    **options: Any,  # noqa: ANN401
+) -> int:
+    """Parameters of a network, without making its weights; arguments as of `build_backbone`."""
+    with torch.device("meta"):
+        network = build_backbone(name, channels, labels, shape, **options)
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def rebuild_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -201,7 +201,7 @@ def _isotonic(logits: Floats, truth: Bools) -> Curve:
     Its ends are kept off 0 and 1 by one observation in n + 2, since no finite sample shows that
     something never happens.
     """
-    from sklearn.isotonic import IsotonicRegression  # type: ignore[import-untyped]
+    from sklearn.isotonic import IsotonicRegression
 
     least = 1.0 / (len(truth) + 2)
     fitted = IsotonicRegression(y_min=least, y_max=1.0 - least).fit(logits, truth)

@@ -305,25 +305,19 @@ def _plan(settings: Any) -> None:  # noqa: ANN401
 
 def _parameters(settings: Any, channels: int, catalogue: Any) -> int | None:  # noqa: ANN401
     """Parameters of the network; None if they depend on the size of maps not yet prepared."""
-    import torch
-
     from tenkizu.core.grid import Grid
     from tenkizu.core.store import SampleStore
-    from tenkizu.patterns.backbones import build_backbone
+    from tenkizu.patterns.backbones import parameters
 
-    shape = None
+    shape, model = None, settings.model
     if settings.data.store.is_dir():
         shape = Grid.from_json(SampleStore(settings.data.store).meta["grid"]).shape
-    elif settings.model.backbone == "projection":
+    elif model.backbone == "projection":
         return None
     outputs = len(catalogue.labels)
-    if settings.model.hierarchy == "head":
+    if model.hierarchy == "head":
         outputs += len(catalogue.major_labels)
-    with torch.device("meta"):
-        net = build_backbone(
-            settings.model.backbone, channels, outputs, shape, **settings.model.options
-        )
-    return sum(parameter.numel() for parameter in net.parameters())
+    return parameters(model.backbone, channels, outputs, shape, **model.options)
 
 
 def show_scores(scores: Mapping[str, Any], split: str) -> None:
