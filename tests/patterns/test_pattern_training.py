@@ -173,8 +173,14 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(pattern_config, tiny
 
 
 def test_an_ensemble_averages_calibrated_probabilities(pattern_config, tmp_path):
-    config = pattern_config(tmp_path, train={"members": 2, "epochs": 1}, report={"cases": 0})
+    config = pattern_config(
+        tmp_path,
+        run={"prefix": "cnn_"},
+        train={"members": 2, "epochs": 1},
+        report={"cases": 0},
+    )
     folder = train(config)
+    assert (folder / "cnn_norm.json").read_bytes() == (folder / "norm.json").read_bytes()
     assert {p.name for p in folder.glob("member_*")} == {"member_1", "member_2"}
     scores = read(folder / "evaluation" / "test" / "scores.json")
     each = scores["members"]["each"]

@@ -1,5 +1,6 @@
 """The configuration of a patterns run: one YAML, checked before the first batch."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,6 +13,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
@@ -279,6 +281,24 @@ class AugmentConfig(Section):
     )
 
 
+class PatternsRunConfig(RunConfig):
+    """Where a run writes, and under which names."""
+
+    prefix: str = Field(
+        default="",
+        description="Put before the names of copies of the artefacts, for programs that look for "
+        "them so: cnn_v1_torch_ makes cnn_v1_torch_norm.json beside norm.json.",
+        json_schema_extra={"pattern": "^[A-Za-z0-9._-]*$"},
+    )
+
+    @field_validator("prefix")
+    @classmethod
+    def _is_part_of_a_name(cls, prefix: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]*", prefix):
+            raise ValueError("must hold only letters, digits, '.', '_' and '-'")
+        return prefix
+
+
 class PatternsTrainConfig(TrainConfig):
     """Training; the keys are those of the rain wing."""
 
@@ -377,7 +397,7 @@ class PatternsConfig(Section):
     kind: Literal["patterns"] = Field(
         default="patterns", description="Which system this file is for."
     )
-    run: RunConfig = Field(description="Name and place of the run.")
+    run: PatternsRunConfig = Field(description="Name and place of the run.")
     data: DataConfig = Field(description="Source, channels and splits.")
     labels: LabelsConfig = Field(default=LabelsConfig(), description="The types of the days.")
     model: ModelConfig = Field(default=ModelConfig(), description="The network.")

@@ -1,6 +1,7 @@
 """What follows training: calibration, thresholds, export, evaluation, report."""
 
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenkizu.core.store import SampleStore, read_json, write_json
+from tenkizu.core.store import SampleStore, atomic, read_json, write_json
 from tenkizu.patterns.analogue_bank import AnalogueBank, write_bank
-from tenkizu.patterns.calibration import Calibration, fit_calibration
 from tenkizu.patterns.cases import write_cases
 from tenkizu.patterns.config import PatternsConfig
 from tenkizu.patterns.cross_fitting import HELD_OUT, IN_SAMPLE, cross_fit, validation_groups
 from tenkizu.patterns.days import DayTable
 from tenkizu.patterns.evaluation import write_evaluation
+from tenkizu.patterns.fitting import Fitted, calibrate, exported_thresholds, loss_facts, tuning
 from tenkizu.patterns.labelled_days import LabelledDays
 from tenkizu.patterns.members import Member
 from tenkizu.patterns.model import Outputs, PatternModel, combine, export, run_networks
-from tenkizu.patterns.moments import load_moments
+from tenkizu.patterns.run_records import calibration_json, model_details, norm, write_history
 from tenkizu.patterns.score_report import class_report
 from tenkizu.patterns.thresholds import Thresholds, tune_thresholds
 from tenkizu.patterns.training import Fold
@@ -28,6 +29,20 @@ from tenkizu.patterns.training import Fold
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
+
+ARTEFACTS = (
+    "history.json",
+    "norm.json",
+    "thresholds.json",
+    "calibration.json",
+    "val_report.json",
+    "test_report.json",
+    "probabilities_validation.csv",
+    "probabilities_test.csv",
+    "loss_curve.png",
+    "confusion_matrices.png",
+)
+"""Files that ``run.prefix`` gives a second name."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +52,6 @@ class Scored:
     table: DayTable
     provenance: str
     baselines: dict[str, Floats]
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A trained fold with what was fitted on its validation days."""
-
-    fold: Fold
-    members: list[Member]
-    calibrations: list[Calibration]
-    validation: Outputs
 
 
 def finish(
@@ -66,17 +71,17 @@ def finish(
         best: record of the best epoch of each member, by its folder's name.
     """
     folder = config.run.dir / config.run.name
-    fitted = [_calibrate(config, days, fold, members) for fold, members in trained]
-    thresholds = _thresholds(config, days, fitted)
+    fitted = [calibrate(config, days, fold, members) for fold, members in trained]
+    thresholds = exported_thresholds(config, days, fitted)
     nets = [member.net for one in fitted for member in one.members]
     calibrations = [calibration for one in fitted for calibration in one.calibrations]
     train_days = np.unique(np.concatenate([one.fold.train for one in fitted]))
-    details = _details(config, store, days, fitted, train_days, best)
+    details = model_details(config, store, days, fitted, train_days, best)
     export(folder, nets, calibrations, thresholds, days.table.catalogue, details)
     write_json(folder / "thresholds.json", thresholds.to_json())
-    write_json(folder / "calibration.json", _calibration_json(calibrations))
-    write_json(folder / "norm.json", _norm(config, days, fitted, best))
-    _write_history(folder, best)
+    write_json(folder / "calibration.json", calibration_json(calibrations))
+    write_json(folder / "norm.json", norm(config, days, fitted, best))
+    write_history(folder, best)
     bank = write_bank(folder, fitted[0].members[0], train_days)
     model = PatternModel.load(folder)
     scored = {"validation": _validation(config, days, fitted, thresholds)}
@@ -107,66 +112,17 @@ def finish(
         _draw(config, store, folder, model, scored, bank, headline)
     except Exception:
         log.exception("figures could not be drawn; scores and model are in %s", folder)
+    if config.run.prefix:
+        for name in ARTEFACTS:
+            if (folder / name).exists():
+                with atomic(folder / f"{config.run.prefix}{name}") as part:
+                    shutil.copyfile(folder / name, part)
 
 
 def _notes(split: str) -> list[str]:
     if split == "validation":
         return ["These days chose the epoch, so the scores flatter the model a little."]
     return []
-
-
-def _calibrate(
-    config: PatternsConfig, days: LabelledDays, fold: Fold, members: list[Member]
-) -> Fitted:
-    """Calibrate each member on the fold's validation days."""
-    logits, embedding = run_networks(
-        [member.net for member in members], members[0].loader(fold.validation)
-    )
-    truth = days.targets[fold.validation]
-    calibrations = [
-        fit_calibration(
-            config.calibration.kind,
-            own,
-            truth,
-            days.table.catalogue.labels,
-            **_loss_facts(config, member),
-        ).described("all validation days")
-        for own, member in zip(logits, members, strict=True)
-    ]
-    return Fitted(fold, members, calibrations, combine(logits, calibrations, embedding))
-
-
-def _loss_facts(config: PatternsConfig, member: Member) -> dict[str, Any]:
-    return {
-        "pos_weight": member.weights,
-        "loss": config.loss.kind,
-        "sampler": config.sampler.kind,
-    }
-
-
-def _betas(config: PatternsConfig, labels: Sequence[str]) -> Floats:
-    beta = config.thresholds.beta
-    if isinstance(beta, dict):
-        return np.array([beta.get(name, 1.0) for name in labels])
-    return np.full(len(labels), beta)
-
-
-def _tuning(config: PatternsConfig, labels: Sequence[str]) -> dict[str, Any]:
-    return {
-        "beta": _betas(config, labels),
-        "min_positives": config.thresholds.min_positives,
-        "fallback": config.thresholds.fallback,
-    }
-
-
-def _thresholds(config: PatternsConfig, days: LabelledDays, fitted: Sequence[Fitted]) -> Thresholds:
-    """The exported thresholds: of all validation days, each by its own fold's members."""
-    labels = days.table.catalogue.labels
-    truth = np.concatenate([days.targets[one.fold.validation] for one in fitted])
-    probs = np.concatenate([one.validation.calibrated for one in fitted])
-    return tune_thresholds(truth, probs, labels, **_tuning(config, labels)).described(
-        "all validation days", "days of no split"
-    )
 
 
 def _validation(
@@ -185,8 +141,8 @@ def _validation(
                 validation_groups(days.local[indices]),
                 labels,
                 kind=config.calibration.kind,
-                **_loss_facts(config, one.members[0]),
-                **_tuning(config, labels),
+                **loss_facts(config, one.members[0]),
+                **tuning(config, labels),
             )
             outputs = Outputs(outputs.logits, outputs.raw, decisions.calibrated, outputs.embedding)
             predicted, decided = decisions.predicted, decisions.decided
@@ -207,7 +163,7 @@ def _test(config: PatternsConfig, days: LabelledDays, fitted: Sequence[Fitted]) 
             days.targets[one.fold.validation],
             one.validation.calibrated,
             labels,
-            **_tuning(config, labels),
+            **tuning(config, labels),
         )
         outputs = _test_outputs(one)
         predicted = own.decide(outputs.calibrated)
@@ -259,133 +215,6 @@ def _member_tables(days: LabelledDays, fitted: Sequence[Fitted], split: str) -> 
                 indices, own, limits.decide(own.calibrated), limits.decided
             )
     return result
-
-
-def _details(
-    config: PatternsConfig,
-    store: SampleStore,
-    days: LabelledDays,
-    fitted: Sequence[Fitted],
-    train_days: NDArray[np.int64],
-    best: dict[str, dict[str, Any]],
-) -> dict[str, Any]:
-    """What the model's description holds beside the networks."""
-    share, climatology = days.training_tables(train_days)
-    first = fitted[0]
-    select = config.train.select
-    records = list(best.values())
-    return {
-        "name": config.run.name,
-        "grid": store.meta["grid"],
-        "coarsen": config.data.coarsen,
-        "hours": config.data.hours,
-        "area": config.data.area,
-        "transforms": config.data.transforms,
-        "daily_mean": _daily_means(store, first.members[0], train_days),
-        "baselines": {
-            "prevalence": share.tolist(),
-            "climatology": climatology.to_json(),
-            "training_days": len(train_days),
-        },
-        "split": {
-            name: _runs(days.local[np.concatenate([getattr(one.fold, name) for one in fitted])])
-            for name in ("train", "validation", "test")
-        },
-        "trained_on": {
-            "files": list(store.meta["inputs"]),
-            "plan_hash": store.meta["plan_hash"],
-        },
-        "labels_source": Path(days.table.source).name,
-        "chosen_by": {
-            "quantity": select,
-            "on": "validation",
-            "epoch": records[0].get("epoch"),
-            "value": records[0].get(select),
-            "members": [{"epoch": r.get("epoch"), "value": r.get(select)} for r in records],
-        },
-        "config": config.model_dump(mode="json"),
-    }
-
-
-def _daily_means(
-    store: SampleStore, member: Member, train_days: NDArray[np.int64]
-) -> dict[str, dict[str, float]]:
-    """Mean and deviation of each channel's daily area mean over the training days."""
-    rows, moments = load_moments(store)
-    means = moments[train_days][..., 1]
-    return {
-        name: {
-            "mean": float(means[:, rows.index(name)].mean()),
-            "std": float(means[:, rows.index(name)].std()),
-        }
-        for name in member.inputs.maps
-    }
-
-
-def _runs(days: NDArray[np.datetime64]) -> list[str]:
-    """Dates as periods FIRST/LAST without gaps."""
-    if not len(days):
-        return []
-    unique = np.unique(days)
-    breaks = np.flatnonzero(np.diff(unique) > np.timedelta64(1, "D")) + 1
-    return [f"{run[0]}/{run[-1]}" for run in np.split(unique, breaks)]
-
-
-def _calibration_json(calibrations: Sequence[Calibration]) -> dict[str, Any]:
-    """The content of ``calibration.json``: of the first member, the others beside it."""
-    first, *others = [calibration.to_json() for calibration in calibrations]
-    return first | ({"members": [first, *others]} if others else {})
-
-
-def _norm(
-    config: PatternsConfig,
-    days: LabelledDays,
-    fitted: Sequence[Fitted],
-    best: dict[str, dict[str, Any]],
-) -> dict[str, Any]:
-    """The content of ``norm.json``, of the first network."""
-    member, record = fitted[0].members[0], next(iter(best.values()))
-    season = member.net.season.scales if member.net.season else ()
-    scales = [*member.net.normaliser.scales, *season]
-
-    def years(indices: NDArray[np.int64]) -> list[int]:
-        found = np.unique(days.local[indices].astype("datetime64[Y]").astype(int) + 1970)
-        return [int(year) for year in found]
-
-    return {
-        "channel_names": [scale.name for scale in scales],
-        "units": [scale.units for scale in scales],
-        "transform": [scale.transform for scale in scales],
-        "mean": [scale.mean for scale in scales],
-        "std": [scale.std for scale in scales],
-        "constant": [scale.std == 0 for scale in scales],
-        "count": len(fitted[0].fold.train),
-        "selected_variables": list(member.inputs.names),
-        "use_seasonal_as_channels": bool(member.inputs.season),
-        "train_years": years(fitted[0].fold.train),
-        "val_years": years(fitted[0].fold.validation),
-        "base_labels": list(days.table.catalogue.labels),
-        "best_val_map": record.get("val_map"),
-        "best_val_loss": record.get("val_loss"),
-        "best_epoch": record.get("epoch"),
-        "selection_metric": config.train.select,
-    }
-
-
-def _write_history(folder: Path, best: dict[str, dict[str, Any]]) -> None:
-    """``history.json`` of the run: the first network's, with its best values and the others'."""
-    histories = {
-        name: read_json(folder / name / "history.json", "a training history") for name in best
-    }
-    first = next(iter(histories))
-    record = best[first]
-    summary = histories[first] | {
-        "best_val_loss": record.get("val_loss"),
-        "best_map": record.get("val_map"),
-    }
-    if len(histories) > 1:
-        summary["members"] = histories
-    write_json(folder / "history.json", summary)
 
 
 def _draw(
