@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tenkizu.patterns.calibration import Calibration, fit_calibration
 from tenkizu.patterns.config import PatternsConfig
