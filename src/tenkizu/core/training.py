@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 
 from tenkizu.core.callbacks import ExponentialAverage, History, TrainingProgress
 from tenkizu.core.errors import ConfigError, DataError, TrainingError
+from tenkizu.core.heap import keep_freed_memory
 from tenkizu.core.launch import LIGHTNING_LOGGERS, Place
 from tenkizu.core.run_config import TrainConfig
 
@@ -289,6 +290,8 @@ def fit(
         # Lightning announces hardware and tips at INFO, once per trainer, and resets its level when
         # it is imported; warnings still come through.
         logging.getLogger(name).setLevel(logging.WARNING)
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     trainer = pl.Trainer(
         accelerator="auto",
         devices=place.local_world,

@@ -228,6 +228,8 @@ def label_jc(
         raise ConfigError(
             "not a point", variable="--centre", found=centre, expected="LAT,LON such as 55,-5"
         ) from None
+    if output.resolve() == file.resolve():
+        raise ConfigError("the output is the input file", file=output, next_step="name another")
     rules = LabelsConfig(
         catalogue="jc",
         centre=(latitude, longitude),

@@ -15,6 +15,7 @@ from tenkizu.core.errors import ConfigError, TenkizuError
 from tenkizu.core.store import atomic, read_json, write_json
 from tenkizu.patterns.config import PatternsConfig
 from tenkizu.patterns.days import DayTable
+from tenkizu.patterns.score_summary import Ranking
 from tenkizu.patterns.scores import paired_difference
 from tenkizu.patterns.training import train
 
@@ -126,8 +127,14 @@ def compare(
                 train(run.config, resume=True, track=track)
             row |= _measured(run)
             tables.append(DayTable.from_csv(run.folder / "probabilities_validation.csv"))
-        except TenkizuError as error:
-            log.error("%s failed: %s", run.folder.name, error)
+        except Exception as error:
+            # Hours of other runs must not be lost to a fault in one of them.
+            log.error(
+                "%s failed: %s",
+                run.folder.name,
+                error,
+                exc_info=not isinstance(error, TenkizuError),
+            )
             row["error"] = str(error)
             tables.append(None)
     _add_differences(rows, tables)
@@ -143,6 +150,7 @@ def _measured(run: Planned) -> dict[str, Any]:
     model = read_json(run.folder / "model.json", "a model")
     history = read_json(run.folder / "history.json", "a training history")
     interval = scores["intervals"]["map"]
+    networks = history["members"].values() if "members" in history else [history]
     return {
         "parameters": model["parameters"],
         "best_epoch": history["best_epoch"],
@@ -153,7 +161,8 @@ def _measured(run: Planned) -> dict[str, Any]:
         "macro_f1": scores["macro_f1"],
         "weighted_f1": scores["averages"]["weighted"]["f1"],
         "provenance": scores["provenance"],
-        "seconds": sum(history["seconds"]),
+        "ranking": scores["ranking"],
+        "seconds": sum(sum(one["seconds"]) for one in networks),
     }
 
 
@@ -168,7 +177,10 @@ def _add_differences(rows: list[dict[str, Any]], tables: Sequence[DayTable | Non
         own = tables[i]
         if i == best or own is None or reference is None:
             continue
-        found = paired_difference(own, reference)["map"]
+        # The calibrated probability of a single network ranks (nearly) like its own.
+        pooled = "calibrated" in (rows[i]["ranking"], rows[best]["ranking"])
+        ranking: Ranking = "calibrated" if pooled else "raw"
+        found = paired_difference(own, reference, ranking=ranking)["map"]
         rows[i] |= {
             "difference_to_best": found["value"],
             "difference_low": found["low"],

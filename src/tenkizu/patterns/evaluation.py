@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenkizu.core.errors import DataError
+from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.periods import parse_period
 from tenkizu.core.store import SampleStore, write_json, write_text
 from tenkizu.patterns.baselines import Climatology
@@ -20,6 +20,7 @@ from tenkizu.patterns.labelled_days import LabelledDays
 from tenkizu.patterns.labelling import read_labels_file
 from tenkizu.patterns.map_batches import DayMaps, file_maps, open_model_files, store_maps
 from tenkizu.patterns.model import PatternModel
+from tenkizu.patterns.score_summary import Ranking
 from tenkizu.patterns.score_text import as_text
 from tenkizu.patterns.scores import score_days
 from tenkizu.patterns.thresholds import Thresholds
@@ -55,6 +56,7 @@ def evaluate(
         The scores, as written to ``scores.json``.
 
     Raises:
+        ConfigError: the period cannot be read.
         DataError: the model, the data or the labels cannot be used, or no day is labelled.
     """
     loaded = PatternModel.load(model)
@@ -70,9 +72,10 @@ def evaluate(
         if not len(chosen):
             raise DataError(
                 "no labelled day in the period",
-                variable="days",
+                variable="--days",
                 found=days,
-                expected=f"within {labelled.local[0]}/{labelled.local[-1]}",
+                expected=f"some of {labelled.local[labelled.known][0]} to "
+                f"{labelled.local[labelled.known][-1]}",
             )
         follow = track or (lambda items, _: items)
         outputs = loaded.outputs(follow(maps.batches(chosen), "evaluating"))
@@ -100,6 +103,7 @@ def evaluate(
             "labels_source": Path(table.source).name,
             "notes": notes,
         },
+        loaded.ranking,
     )
 
 
@@ -115,7 +119,7 @@ def _within(days: NDArray[np.datetime64], period: str | None) -> NDArray[np.bool
     try:
         start, end = parse_period(period)
     except ValueError as error:
-        raise DataError(str(error), variable="days") from None
+        raise ConfigError(str(error), variable="--days") from None
     return np.asarray((days >= start) & (days < end))
 
 
@@ -142,6 +146,7 @@ def write_evaluation(
     provenance: str,
     baselines: Mapping[str, Floats],
     details: Mapping[str, Any],
+    ranking: Ranking,
     members: Mapping[str, DayTable] | None = None,
 ) -> dict[str, Any]:
     """Score a table of days and write scores, text and figures; a failing figure loses no scores.
@@ -154,21 +159,13 @@ def write_evaluation(
         provenance: of the decisions.
         baselines: probabilities (n, L) by name.
         details: JSON-ready facts that go on top.
+        ranking: which probabilities AP and ROC AUC rank days by.
         members: the same days as single members of an ensemble see them.
 
     Returns:
         The scores, as written.
     """
-    ensemble = bool(members)
-    scores = score_days(
-        table,
-        catalogue.majors,
-        thresholds,
-        provenance,
-        baselines,
-        # Members are averaged after calibration; a single network ranks by its own probability.
-        ranking="calibrated" if ensemble else "raw",
-    )
+    scores = score_days(table, catalogue.majors, thresholds, provenance, baselines, ranking=ranking)
     result = {**details, **scores}
     if members:
         result["members"] = _spread(members, catalogue, thresholds, provenance)

@@ -105,6 +105,7 @@ def finish(
                 "epoch_chosen_on": "validation",
                 "notes": _notes(split),
             },
+            model.ranking,
             members=_member_tables(days, fitted, split) if len(nets) > 1 else None,
         )
         write_json(folder / f"{short}_report.json", class_report(headline))

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tenkizu.core.errors import ConfigError
+from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.samples import input_path
 from tenkizu.core.store import SampleStore
 from tenkizu.patterns.catalogues import CATALOGUES, Catalogue, catalogue_from
@@ -13,6 +13,9 @@ from tenkizu.patterns.labels import LabelTable, read_labels, shipped_calendar
 
 LABELS_FILE = "labels.csv"
 """Labels that `prepare` computed from the maps, inside the store."""
+
+RULES = {"utc_offset_hours", "centre", "u_limit", "constants", "interpolate"}
+"""Settings that decide computed labels."""
 
 
 def catalogue_of(labels: LabelsConfig) -> Catalogue:
@@ -52,9 +55,30 @@ def labels_of(labels: LabelsConfig, store: SampleStore | None) -> LabelTable:
     """
     catalogue = catalogue_of(labels)
     if labels.computed and store is not None:
+        _require_rules(labels, store)
         return read_labels(store.path / LABELS_FILE, catalogue)
     path = shipped_calendar() if labels.file is None else input_path(labels.file)
     return read_labels(path, catalogue)
+
+
+def _require_rules(labels: LabelsConfig, store: SampleStore) -> None:
+    """Refuse a store whose labels come from other rules, or that has none.
+
+    Raises:
+        DataError: both rules.
+    """
+    wanted = labels.model_dump(mode="json", include=RULES)
+    stored = LabelsConfig(**store.meta["config"]["labels"])
+    found = stored.model_dump(mode="json", include=RULES) if stored.computed else None
+    if found != wanted:
+        raise DataError(
+            "the store's labels follow from other rules" if found else "the store has no jc labels",
+            file=store.path,
+            variable="labels",
+            found=found,
+            expected=wanted,
+            next_step="prepare a store with these rules, or bring labels: labels.file or --labels",
+        )
 
 
 def catalogue_to_json(catalogue: Catalogue) -> dict[str, Any]:

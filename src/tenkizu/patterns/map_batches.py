@@ -22,6 +22,7 @@ from tenkizu.patterns.dataset import DAY, PatternDataset
 from tenkizu.patterns.labelled_days import store_times
 from tenkizu.patterns.labelling import labels_of
 from tenkizu.patterns.labels import LabelTable
+from tenkizu.patterns.map_checks import first_difference
 from tenkizu.patterns.maps import MapSource, open_files
 from tenkizu.patterns.model import PatternModel
 from tenkizu.patterns.preparation import computed_labels
@@ -159,18 +160,10 @@ def require_grid(model: PatternModel, grid: Grid, where: str) -> None:
     own = model.grid
     if own.same_as(grid):
         return
-    differs = ""
-    for name in ("y", "x"):
-        a, b = getattr(grid, name), getattr(own, name)
-        if len(a) == len(b) and not np.allclose(a, b, rtol=0, atol=1e-4):
-            first = int(np.flatnonzero(~np.isclose(a, b, rtol=0, atol=1e-4))[0])
-            axis = "latitude" if name == "y" else "longitude"
-            differs = f"; first difference in {axis} {first}: {a[first]:g}, not {b[first]:g}"
-            break
     raise DataError(
-        f"the grid differs from the model's{differs}",
+        "another grid than the model's",
         file=where,
         found=grid.describe(),
-        expected=own.describe(),
+        expected=f"{own.describe()} ({first_difference(own, grid)})",
         next_step="bring maps on the model's grid, or train a model on this one",
     )

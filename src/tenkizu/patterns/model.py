@@ -19,6 +19,7 @@ from tenkizu.patterns.catalogues import Catalogue
 from tenkizu.patterns.inputs import Inputs
 from tenkizu.patterns.labelling import catalogue_from_json, catalogue_to_json
 from tenkizu.patterns.network import PatternNet
+from tenkizu.patterns.score_summary import Ranking
 from tenkizu.patterns.thresholds import Thresholds
 
 log = logging.getLogger(__name__)
@@ -142,6 +143,14 @@ class PatternModel:
         for net in members:
             net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         return result
+
+    @property
+    def ranking(self) -> Ranking:
+        """What days are ranked by: a network's own probability, or the mean calibrated one.
+
+        Members of an ensemble are averaged after calibration.
+        """
+        return "calibrated" if len(self.members) > 1 else "raw"
 
     @property
     def weights_hash(self) -> str:

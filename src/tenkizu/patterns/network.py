@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from tenkizu.core.normaliser import ChannelScale, Normaliser
 from tenkizu.patterns.annual_cycle import HARMONICS
-from tenkizu.patterns.backbones import build_backbone
+from tenkizu.patterns.backbones import build_backbone, rebuild_options
 from tenkizu.patterns.config import ModelConfig
 from tenkizu.patterns.inputs import SEASON, Inputs
 
@@ -72,9 +72,12 @@ class PatternNet(nn.Module):
     @classmethod
     def rebuild(cls, data: dict[str, Any]) -> Self:
         """The inverse of `describe`, with weights not yet loaded."""
+        model = ModelConfig(**data["network"])
+        # The weights come from the file: none are to be fetched or read elsewhere.
+        options = rebuild_options(model.options)
         return cls(
             Inputs.from_json(data["inputs"]),
-            ModelConfig(**data["network"]),
+            model.model_copy(update={"options": options}),
             data["majors"],
             [ChannelScale(**item) for item in data["channels"]],
             [ChannelScale(**item) for item in data["season"]],

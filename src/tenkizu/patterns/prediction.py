@@ -18,6 +18,7 @@ from tenkizu.patterns.analogue_bank import AnalogueBank
 from tenkizu.patterns.analogues import Analogues
 from tenkizu.patterns.map_batches import DayMaps, file_maps, open_model_files, store_maps
 from tenkizu.patterns.model import Outputs, PatternModel
+from tenkizu.patterns.thresholds import TUNED
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ UNUSUAL = 6.0
 """Training deviations of a channel's daily mean beyond which a day is flagged."""
 
 _CHUNK = 256
+_OF_TIME = {"standard_name": "time", "long_name": "Valid time of the map, UTC"}
 
 Track = Callable[[Iterable[Any], str], Iterable[Any]]
 
@@ -69,7 +71,7 @@ def predict(
         flag for days outside the range of the training.
 
     Raises:
-        ConfigError: the output is neither CSV nor NetCDF.
+        ConfigError: the output is neither CSV nor NetCDF, or is one of the files read.
         DataError: the model or the data cannot be used.
     """
     path = Path(output)
@@ -79,6 +81,8 @@ def predict(
         )
     loaded = PatternModel.load(model)
     names = [data] if isinstance(data, str | Path) else list(data)
+    if path.resolve() in [Path(name).resolve() for name in names]:
+        raise ConfigError("the output is an input file", file=path, next_step="choose another name")
     is_store = len(names) == 1 and Path(names[0]).is_dir()
     opened = (
         store_maps(loaded, SampleStore(names[0]))
@@ -175,8 +179,13 @@ def _write_csv(
             ["date", "valid_time", "predicted", "major"]
             + [f"p_{label}" for label in labels]
             + [f"decided_{label}" for label in labels]
-            + ["analogues", "outside_training_range"]
+            + ["analogues", "outside_training_range", "thresholds_not_tuned"]
         )
+        doubtful = [
+            f"{label} {status}"
+            for label, status in zip(labels, model.thresholds.status, strict=True)
+            if status != TUNED
+        ]
         for i, day in enumerate(result.days):
             chosen = result.predicted[i]
             decided = [
@@ -193,6 +202,7 @@ def _write_csv(
                     *decided,
                     "; ".join(_analogue_texts(result, bank, i)),
                     " ".join(result.unusual[i]),
+                    "; ".join(doubtful),
                 ]
             )
 
@@ -233,6 +243,7 @@ def _write_netcdf(
             decision,
             {
                 "long_name": "Whether the probability reaches the threshold",
+                "units": "1",
                 "flag_values": np.array([-1, 0, 1], np.int8),
                 "flag_meanings": "undefined no yes",
             },
@@ -278,7 +289,7 @@ def _write_netcdf(
     dataset = xr.Dataset(
         variables,
         {
-            "time": ("time", result.times.astype("datetime64[ns]"), {"standard_name": "time"}),
+            "time": ("time", result.times.astype("datetime64[ns]"), _OF_TIME),
             "label": ("label", list(labels), {"long_name": "Pressure pattern"}),
         },
         {
