@@ -92,14 +92,18 @@ def row(label: str, result: dict[str, Any]) -> str:
     return "  ".join(parts)
 
 
-def leave_one_out(folder: Path, names: Sequence[str]) -> None:
+def leave_one_out(folder: Path, names: Sequence[str], one_spacing: bool) -> None:
     """Train without each source in turn and score on it."""
     config = recipe(folder, SHORT)
     prepare_all(config)
     print(f"{'left out, and scored on':46}windows  " + ", ".join(METHODS))
     for name in names:
         rest = [source for source in sources_of(config) if source["name"] != name]
-        run = trained(changed(config, f"without_{name}", rest))
+        run_name = f"without_{name}"
+        if one_spacing:
+            rest = [source | {"coarser": [1]} for source in rest]
+            run_name += "_one_spacing"
+        run = trained(changed(config, run_name, rest))
         for file in FILES[name]:
             result = evaluate(run, input_path(f"sample:{file}"), run / Path(file).stem, cases=0)
             print(row(file.removesuffix(".nc"), result), flush=True)
@@ -220,6 +224,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("rain_transfer"), help="for all files")
     parser.add_argument("--sources", nargs="+", default=list(FILES), help="to leave out")
+    parser.add_argument("--one-spacing", action="store_true", help="train without coarser tiles")
     parser.add_argument("--model", default="rain-only", help="for --final and --options")
     parser.add_argument("--final", action="store_true")
     parser.add_argument("--options", action="store_true")
@@ -232,7 +237,7 @@ def main() -> None:
     if chosen.curve:
         curve(chosen.folder)
     if not (chosen.final or chosen.options or chosen.curve):
-        leave_one_out(chosen.folder, chosen.sources)
+        leave_one_out(chosen.folder, chosen.sources, chosen.one_spacing)
 
 
 if __name__ == "__main__":

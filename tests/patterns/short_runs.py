@@ -3,6 +3,9 @@
 Drawing takes most of the time of a short run, and has tests of its own.
 """
 
+import contextlib
+import io
+import logging
 import sys
 
 import numpy as np
@@ -17,13 +20,25 @@ ATLANTIC = "sample:ncep_msl_natlantic_2p5_daily_2001_2010.nc"
 """Daily pressure, 30-70 N, 70 W-10 E, of which the tiny run uses 30 W-10 E."""
 
 
-def command(monkeypatch, capsys, *arguments):
-    """Run ``tenkizu ARGUMENTS`` in this process; returns exit code, standard and error output."""
-    monkeypatch.setattr(sys, "argv", ["tenkizu", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    out, err = capsys.readouterr()
-    return stop.value.code or 0, out, err
+def command(*arguments):
+    """Run ``tenkizu ARGUMENTS`` in this process; returns exit code, standard and error output.
+
+    The package's logger, which the command sends to the error output, is left as it was.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    root = logging.getLogger("tenkizu")
+    before = {name: getattr(root, name) for name in ("handlers", "level", "propagate")}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setattr(sys, "argv", ["tenkizu", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    for name, value in before.items():
+        setattr(root, name, value)
+    return stop.value.code or 0, out.getvalue(), err.getvalue()
 
 
 def undrawn(monkeypatch):

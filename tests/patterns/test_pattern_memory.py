@@ -51,7 +51,7 @@ def test_a_few_full_size_maps(tmp_path):
 
 @pytest.mark.slow
 def test_a_decade_of_all_channels(tmp_path):
-    """3653 days of 42 channels, prepared and trained on; takes 30 GB of disk for some minutes."""
+    """3653 days of 42 channels in true layout; takes 30 GB of disk for some minutes."""
     years = range(1991, 2001)
     for year in years:
         write_year(tmp_path / "raw", year, 0.25, before=year == 1991)
@@ -64,9 +64,24 @@ def test_a_decade_of_all_channels(tmp_path):
         assert len(store) == 3653
         assert store.meta["channels"] == list(SEED)
         assert cost.peak_mb < 4000, cost
-        trained = in_a_process(run_training, config)
-        assert trained.peak_mb < 4000, trained
-        print(f"prepare {cost}, train {trained}")
+        print(cost)
     finally:
         for path in sorted(tmp_path.rglob("*.n*")):
             path.unlink()
+
+
+@pytest.mark.slow
+def test_training_on_full_size_maps_with_two_workers(tmp_path):
+    """Micro-batches of 16 days of 42 channels; the memory does not depend on how many there are."""
+    write_year(tmp_path / "raw", 1991, 0.25, 160)
+    splits = {
+        "scheme": "periods",
+        "train": ["1991-01-01/1991-05-09"],
+        "validation": ["1991-05-10/1991-06-09"],
+    }
+    files = sorted(str(path) for path in (tmp_path / "raw").glob("*.nc"))
+    config = seed_config(tmp_path, files=files, splits=splits)
+    prepare(config)
+    trained = in_a_process(run_training, config)
+    print(trained)
+    assert 500 < trained.peak_mb < 4000, trained

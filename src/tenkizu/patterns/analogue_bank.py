@@ -39,7 +39,7 @@ class AnalogueBank:
         days: local dates (n,).
         texts: label string of each day.
         embedding: by the first member, (n, E).
-        msl: coarse sea level pressure, Pa, (n, h, w).
+        msl: coarse sea level pressure, Pa, (n, h, w); (n, 0, 0) where the data have none.
         factor: cells averaged to a side.
         grid: of the coarse maps.
     """
@@ -62,13 +62,13 @@ class AnalogueBank:
         """The training days most like some days.
 
         Args:
-            by: embedding, rmse or s1.
+            by: embedding, rmse or s1; the embedding serves where there is no pressure.
             days: local dates (m,); training days within ten days are left out.
             embedding: (m, E).
             msl: sea level pressure on the model's grid, Pa, (m, H, W).
             count: analogues of each day.
         """
-        if by == "embedding":
+        if by == "embedding" or not self.msl.size:
             distances = cosine_distances(embedding, self.embedding)
         else:
             coarse = coarsen({"msl": np.asarray(msl, np.float64)}, self.factor)["msl"]
@@ -117,13 +117,12 @@ def write_bank(folder: Path, member: Member, days: NDArray[np.int64]) -> Analogu
     factor = 1
     while (grid.shape[0] // factor) * (grid.shape[1] // factor) > MOST_CELLS:
         factor += 1
-    column = member.store.meta["arrays"]["maps"]["channels"].index("msl")
-    msl = np.stack(
-        [
-            coarsen({"msl": member.store.read("maps", int(day))[column][None]}, factor)["msl"][0]
-            for day in days
-        ]
-    ).astype(np.float32)
+    channels = member.store.meta["arrays"]["maps"]["channels"]
+    msl = np.zeros((len(days), 0, 0), np.float32)
+    if "msl" in channels:
+        column = channels.index("msl")
+        maps = (member.store.read("maps", int(day))[column][None] for day in days)
+        msl = np.concatenate([coarsen({"msl": m}, factor)["msl"] for m in maps]).astype(np.float32)
     labels = member.days.table.lookup(member.days.times[days])
     bank = AnalogueBank(
         member.days.local[days],

@@ -217,6 +217,7 @@ def label_jc(
 ) -> None:
     """Label days with Jenkinson-Collison types, from the pressure at 16 points."""
     from tenkizu.core.errors import ConfigError
+    from tenkizu.core.samples import input_path
     from tenkizu.patterns.config import LabelsConfig
     from tenkizu.patterns.labels import write_labels
     from tenkizu.patterns.maps import open_files
@@ -237,7 +238,7 @@ def label_jc(
         constants="rounded" if rounded else "exact",
         interpolate=interpolate,
     )
-    with open_files([file], [hour]) as source:
+    with open_files([input_path(str(file))], [hour]) as source:
         days, texts = computed_labels(source, source.times, rules)
     write_labels(output, days, texts)
     typer.echo(f"written: {output}, {len(texts)} days, {len(set(texts))} types")

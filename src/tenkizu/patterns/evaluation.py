@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenkizu.core.config import build_config
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.periods import parse_period
 from tenkizu.core.store import SampleStore, write_json, write_text
 from tenkizu.patterns.baselines import Climatology
 from tenkizu.patterns.catalogues import Catalogue
-from tenkizu.patterns.config import PatternsConfig
+from tenkizu.patterns.config import LabelsConfig
 from tenkizu.patterns.cross_fitting import HELD_OUT, IN_SAMPLE
 from tenkizu.patterns.days import DayTable
 from tenkizu.patterns.labelled_days import LabelledDays
@@ -66,7 +67,8 @@ def evaluate(
         if labels is not None:
             table = read_labels_file(labels, loaded.catalogue)
         else:
-            table = maps.labels(PatternsConfig(**loaded.metadata["config"]).labels)
+            described = loaded.metadata["config"]["labels"]
+            table = maps.labels(build_config(LabelsConfig, described, f"model {model}: labels"))
         labelled = LabelledDays.of(maps.times, table)
         chosen = np.flatnonzero(labelled.known & _within(labelled.local, days))
         if not len(chosen):

@@ -23,7 +23,7 @@ from tenkizu.patterns.members import Member
 from tenkizu.patterns.model import Outputs, PatternModel, combine, export, run_networks
 from tenkizu.patterns.run_records import calibration_json, model_details, norm, write_history
 from tenkizu.patterns.score_report import class_report
-from tenkizu.patterns.thresholds import Thresholds, tune_thresholds
+from tenkizu.patterns.thresholds import Thresholds
 from tenkizu.patterns.training import Fold
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def finish(
                 "notes": _notes(split),
             },
             model.ranking,
-            members=_member_tables(days, fitted, split) if len(nets) > 1 else None,
+            members=_member_tables(config, days, fitted, split) if len(nets) > 1 else None,
         )
         write_json(folder / f"{short}_report.json", class_report(headline))
     try:
@@ -130,54 +130,52 @@ def _validation(
     config: PatternsConfig, days: LabelledDays, fitted: Sequence[Fitted], thresholds: Thresholds
 ) -> Scored:
     """The validation days of all folds, decided as ``thresholds.tune`` says."""
-    labels = days.table.catalogue.labels
     tables, baselines, provenance = [], [], IN_SAMPLE
     for one in fitted:
-        indices = one.fold.validation
-        outputs = one.validation
-        if config.thresholds.tune == "cross_fit":
-            decisions = cross_fit(
-                outputs.logits,
-                days.targets[indices],
-                validation_groups(days.local[indices]),
-                labels,
-                kind=config.calibration.kind,
-                **loss_facts(config, one.members[0]),
-                **tuning(config, labels),
-            )
-            outputs = Outputs(outputs.logits, outputs.raw, decisions.calibrated, outputs.embedding)
-            predicted, decided = decisions.predicted, decisions.decided
-            provenance = decisions.provenance
-        else:
-            predicted, decided = thresholds.decide(outputs.calibrated), thresholds.decided
-        tables.append(days.day_table(indices, outputs, predicted, decided))
-        baselines.append(_baselines(days, one.fold, indices))
+        table, provenance = _validation_table(config, days, one, thresholds)
+        tables.append(table)
+        baselines.append(_baselines(days, one.fold, one.fold.validation))
     return _pooled(tables, baselines, provenance)
+
+
+def _validation_table(
+    config: PatternsConfig, days: LabelledDays, one: Fitted, thresholds: Thresholds
+) -> tuple[DayTable, str]:
+    """The validation days of one fold, and how their decisions came about."""
+    labels, indices, outputs = days.table.catalogue.labels, one.fold.validation, one.validation
+    if config.thresholds.tune == "validation":
+        predicted = thresholds.decide(outputs.calibrated)
+        return days.day_table(indices, outputs, predicted, thresholds.decided), IN_SAMPLE
+    decisions = cross_fit(
+        outputs.logits,
+        days.targets[indices],
+        validation_groups(days.local[indices]),
+        labels,
+        kind=config.calibration.kind,
+        **loss_facts(config, one.members[0]),
+        **tuning(config, labels),
+    )
+    outputs = Outputs(outputs.logits, outputs.raw, decisions.calibrated, outputs.embedding)
+    table = days.day_table(indices, outputs, decisions.predicted, decisions.decided)
+    return table, decisions.provenance
 
 
 def _test(config: PatternsConfig, days: LabelledDays, fitted: Sequence[Fitted]) -> Scored:
     """The test days of all folds, decided by what their validation days say."""
-    labels = days.table.catalogue.labels
-    tables, baselines = [], []
-    for one in fitted:
-        own = tune_thresholds(
-            days.targets[one.fold.validation],
-            one.validation.calibrated,
-            labels,
-            **tuning(config, labels),
-        )
-        outputs = _test_outputs(one)
-        predicted = own.decide(outputs.calibrated)
-        tables.append(days.day_table(one.fold.test, outputs, predicted, own.decided))
-        baselines.append(_baselines(days, one.fold, one.fold.test))
+    tables = [_test_table(config, days, one) for one in fitted]
+    baselines = [_baselines(days, one.fold, one.fold.test) for one in fitted]
     return _pooled(tables, baselines, HELD_OUT)
 
 
-def _test_outputs(one: Fitted) -> Outputs:
+def _test_table(config: PatternsConfig, days: LabelledDays, one: Fitted) -> DayTable:
+    """The test days of one fold."""
+    thresholds = exported_thresholds(config, days, [one])
     logits, embedding = run_networks(
         [member.net for member in one.members], one.members[0].loader(one.fold.test)
     )
-    return combine(logits, one.calibrations, embedding)
+    outputs = combine(logits, one.calibrations, embedding)
+    predicted = thresholds.decide(outputs.calibrated)
+    return days.day_table(one.fold.test, outputs, predicted, thresholds.decided)
 
 
 def _baselines(days: LabelledDays, fold: Fold, indices: NDArray[np.int64]) -> dict[str, Floats]:
@@ -197,24 +195,24 @@ def _pooled(
     return Scored(joined, provenance, stacked)
 
 
-def _member_tables(days: LabelledDays, fitted: Sequence[Fitted], split: str) -> dict[str, DayTable]:
-    """The days of a split as each single network sees them, for mean and spread."""
+def _member_tables(
+    config: PatternsConfig, days: LabelledDays, fitted: Sequence[Fitted], split: str
+) -> dict[str, DayTable]:
+    """The days of a split as each single network decides them, for mean and spread."""
     result = {}
     for one in fitted:
-        indices = one.fold.validation if split == "validation" else one.fold.test
-        if not len(indices):
-            continue
-        outputs = one.validation if split == "validation" else _test_outputs(one)
-        truth = days.targets[one.fold.validation]
-        labels = days.table.catalogue.labels
-        for number, calibration in enumerate(one.calibrations):
-            own = combine(outputs.logits[number : number + 1], [calibration], outputs.embedding)
-            fitted_on = calibration.apply(one.validation.logits[number])
-            limits = tune_thresholds(truth, fitted_on, labels)
-            name = " ".join(filter(None, [one.fold.name, f"member_{number + 1}"]))
-            result[name] = days.day_table(
-                indices, own, limits.decide(own.calibrated), limits.decided
-            )
+        for number, (member, calibration) in enumerate(
+            zip(one.members, one.calibrations, strict=True), 1
+        ):
+            own = one.validation.logits[number - 1 : number]
+            outputs = combine(own, [calibration], one.validation.embedding)
+            single = Fitted(one.fold, [member], [calibration], outputs)
+            name = " ".join(filter(None, [one.fold.name, f"member_{number}"]))
+            if split == "validation":
+                limits = exported_thresholds(config, days, [single])
+                result[name] = _validation_table(config, days, single, limits)[0]
+            elif len(one.fold.test):
+                result[name] = _test_table(config, days, single)
     return result
 
 

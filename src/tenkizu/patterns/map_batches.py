@@ -62,8 +62,17 @@ def store_maps(model: PatternModel, store: SampleStore) -> DayMaps:
     """The days of a prepared store.
 
     Raises:
-        DataError: another grid, or a channel of the model is not stored.
+        DataError: a store of the other system, another grid, or a channel of the model is not
+            stored.
     """
+    if store.meta.get("kind") != "patterns":
+        raise DataError(
+            "a store of the other system",
+            file=store.path,
+            found=store.meta.get("kind"),
+            expected="patterns",
+            next_step="use `tenkizu rain`",
+        )
     grid = Grid.from_json(store.meta["grid"])
     require_grid(model, grid, str(store.path))
     times = store_times(store)

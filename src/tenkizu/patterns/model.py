@@ -127,14 +127,17 @@ class PatternModel:
                     {k.removeprefix(own): v for k, v in weights.items() if k.startswith(own)},
                     folder,
                 )
+            calibrations = [Calibration.from_json(item) for item in metadata["calibrations"]]
+            if not 0 < len(members) == len(calibrations):
+                raise ValueError(f"{len(members)} members, {len(calibrations)} calibrations")
             result = cls(
                 members,
-                [Calibration.from_json(item) for item in metadata["calibrations"]],
+                calibrations,
                 Thresholds.from_json(metadata["thresholds"]),
                 catalogue_from_json(metadata["catalogue"]),
                 metadata,
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"an entry is missing or wrong: {error}",
                 file=folder / "model.json",
@@ -188,6 +191,8 @@ def export(
     """
     metadata = {
         "kind": "patterns",
+        # Of all members; buffers such as scales and the sea mask are no parameters.
+        "parameters": sum(p.numel() for net in members for p in net.parameters()),
         "labels": list(catalogue.labels),
         "majors": list(catalogue.majors),
         "catalogue": catalogue_to_json(catalogue),

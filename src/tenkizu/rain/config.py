@@ -246,6 +246,8 @@ class RainConfig(Section):
     def _prior_is_given(self) -> Self:
         if self.model.prior == "motion" and "motion" not in self.data.context:
             raise ValueError("model.prior=motion needs 'motion' in data.context")
+        if self.model.prior == "linear" and "s" not in self.data.context:
+            raise ValueError("model.prior=linear needs 's' in data.context")
         return self
 
     def parts(self) -> "dict[str, RainConfig]":

@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from tenkizu.core.config import Section
 from tenkizu.core.periods import SplitsConfig
@@ -84,8 +91,15 @@ class DataConfig(RainFiles):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    source: Literal["hourly"] = Field(
-        default="hourly", description="Kind of input: NetCDF files of gridded hourly rain."
+    source: Literal["hourly", "msm"] = Field(
+        default="hourly",
+        description="Kind of input: NetCDF files of gridded hourly rain, or a finished store of "
+        "MSM forecasts, whose samples are split by t0.",
+    )
+    files: list[str] = Field(
+        default=[],
+        description="NetCDF files on one grid, at least one unless source is msm; 'sample:NAME' is "
+        "a file shipped with tenkizu.",
     )
     name: SourceName = Field(
         default="main", description="Name of these files where there are further sources."
@@ -98,12 +112,18 @@ class DataConfig(RainFiles):
     store: Path = Field(
         description="Directory of the prepared store; of several sources, of one store for each."
     )
+    fields: Literal["msm24"] | list[str] = Field(
+        default=[],
+        description="Forecast fields that the network sees, each at FT=3 and FT=6, with P and "
+        "before all else: base names of those in the store, or msm24 for the reference network's "
+        "24; none for rain alone.",
+    )
     context: list[ContextChannel] = Field(
         default=["s", "p", "n"],
         description="What the network sees: the total (s), the one before (p), the one after (n); "
         "of the total the means over 5 x 5 (box5) and 15 x 15 cells (box15) and the differences "
         "between neighbours (gradient); latitude and longitude (position); orography and land "
-        "(static).",
+        "(static). Beside fields it may be empty.",
     )
     static_file: Path | None = Field(
         default=None,
@@ -136,7 +156,11 @@ class DataConfig(RainFiles):
 
     @field_validator("context")
     @classmethod
-    def _ordered(cls, value: list[ContextChannel]) -> list[ContextChannel]:
+    def _ordered(
+        cls, value: list[ContextChannel], info: ValidationInfo
+    ) -> list[ContextChannel]:
+        if not value and info.data.get("fields"):
+            return value
         if len(set(value)) != len(value) or "s" not in value:
             raise ValueError("must name s, and each of the others at most once")
         return sorted(value, key=CONTEXT.index)
@@ -145,6 +169,21 @@ class DataConfig(RainFiles):
     def _static(self) -> Self:
         if ("static" in self.context) != (self.static_file is not None):
             raise ValueError("'static' in context and static_file need each other")
+        return self
+
+    @model_validator(mode="after")
+    def _input(self) -> Self:
+        if self.source == "hourly" and not self.files:
+            raise ValueError("source=hourly needs at least one file in data.files")
+        if self.source == "msm" and (self.files or self.more or self.every_hour or self.coarsen > 1):
+            raise ValueError(
+                "source=msm opens a finished store; files, more, every_hour and coarsen are for "
+                "source=hourly"
+            )
+        if self.fields and self.source != "msm":
+            raise ValueError("fields need source=msm: files of rain have none")
+        if self.fields and self.time_reversal:
+            raise ValueError("time_reversal is for rain alone: weather does not run backwards")
         return self
 
     @model_validator(mode="after")
