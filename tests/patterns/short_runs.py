@@ -41,10 +41,11 @@ def command(*arguments):
     return stop.value.code or 0, out.getvalue(), err.getvalue()
 
 
-def undrawn(monkeypatch):
-    """Leave out figures and report; everything else is done."""
+def undrawn(monkeypatch, keep_cases=False):
+    """Leave out the figures, and charts of single days and report as well, unless they are kept."""
     monkeypatch.setattr("tenkizu.patterns.evaluation._drawings", lambda *_: {})
-    monkeypatch.setattr("tenkizu.patterns.finishing._draw", lambda *_: None)
+    if not keep_cases:
+        monkeypatch.setattr("tenkizu.patterns.finishing._draw", lambda *_: None)
 
 
 def written(config, path):

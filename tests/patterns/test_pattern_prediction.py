@@ -8,12 +8,13 @@ import shutil
 import numpy as np
 import pytest
 import xarray as xr
-from era5_files import days_of, write_file
+from era5_files import days_of, write_file, write_year
 from short_runs import atlantic, command, moved, undrawn
 
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.patterns import predict, train
 from tenkizu.patterns.catalogues import JC
+from tenkizu.patterns.config import PatternsConfig
 from tenkizu.patterns.days import DayTable
 from tenkizu.patterns.thresholds import Thresholds
 
@@ -255,3 +256,28 @@ def test_a_type_without_threshold_is_neither_yes_nor_no(
         assert (u["decision"] == -1).all()
         assert np.isnan(u["threshold"])
         assert u["threshold_status"] == "undefined"
+
+
+def test_a_model_without_pressure_has_analogues_and_no_charts(monkeypatch, caplog, tmp_path):
+    undrawn(monkeypatch, keep_cases=True)
+    monkeypatch.setattr("tenkizu.patterns.reporting.report", lambda folder: folder)
+    write_year(tmp_path, 1991, tasks=["z_500_1000"])
+    splits = {"train": ["1991-01/1991-08"], "validation": ["1991-09/1991-10"]}
+    config = PatternsConfig(
+        run={"name": "heights", "dir": tmp_path},
+        data={
+            "source": "era5", "raw_dir": tmp_path, "years": [1991], "channels": ["gh500"],
+            "store": tmp_path / "store", "splits": {"scheme": "periods", **splits},
+        },
+        train={"epochs": 1, "workers": 0},
+        report={"analogue_by": "s1"},
+    )  # fmt: skip
+    caplog.set_level(logging.WARNING, "tenkizu")
+    folder = train(config)
+    assert "no charts of days: the store holds no sea level pressure" in caplog.text
+    assert "figures could not be drawn" not in caplog.text
+    file = tmp_path / "era5_z_500_1000_1991.nc"
+    table = columns(predict(folder, file, tmp_path / "days.csv"))
+    assert len(table["date"]) == 365
+    # By what the network makes of the maps, since there is no pressure to compare.
+    assert all(text.count("; ") == 4 for text in table["analogues"])

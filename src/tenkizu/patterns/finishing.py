@@ -233,8 +233,11 @@ def _draw(
 
     draw_loss_curve(folder / "loss_curve.png", read_json(folder / "history.json", "a history"))
     draw_confusion_matrices(folder / "confusion_matrices.png", headline)
+    charts = "msl" in store.meta["arrays"]["maps"]["channels"]
+    if not charts:
+        log.warning("no charts of days: the store holds no sea level pressure")
     for split, one in scored.items():
-        if config.report.cases:
+        if config.report.cases and charts:
             write_cases(folder, split, one.table, store, model, bank, config.report)
             cases = Cases.read(folder / "cases" / f"{split}.npz")
             for kind in ("best", "worst"):

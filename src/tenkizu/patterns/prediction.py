@@ -118,7 +118,7 @@ def _predict(
         unusual += watch.unusual
         if bank is not None and report["analogues"]:
             by = report["analogue_by"]
-            msl = maps.msl(chosen) if by != "embedding" else np.zeros((0, 0, 0))
+            msl = maps.msl(chosen) if by != "embedding" and bank.msl.size else bank.msl
             found.append(bank.search(by, days[chosen], outputs.embedding, msl, report["analogues"]))
     outputs = Outputs(
         np.concatenate([part.logits for part in parts], axis=1),

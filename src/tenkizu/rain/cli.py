@@ -213,7 +213,8 @@ def _plan(settings: Any) -> None:  # noqa: ANN401
             continue
         store = SampleStore(part.data.store)
         counts = Counter(store.meta["splits"])
-        typer.echo(f"windows of {name}: " + ", ".join(f"{n} {s}" for s, n in counts.items()))
+        label = f"windows of {name}" if settings.data.more else "windows"
+        typer.echo(f"{label}: " + ", ".join(f"{n} {s}" for s, n in counts.items()))
         tiles += len(RainDataset(store, "train", (), part.data))
     steps = tiles // settings.train.batch_size * settings.train.epochs
     if steps:

@@ -156,9 +156,7 @@ class DataConfig(RainFiles):
 
     @field_validator("context")
     @classmethod
-    def _ordered(
-        cls, value: list[ContextChannel], info: ValidationInfo
-    ) -> list[ContextChannel]:
+    def _ordered(cls, value: list[ContextChannel], info: ValidationInfo) -> list[ContextChannel]:
         if not value and info.data.get("fields"):
             return value
         if len(set(value)) != len(value) or "s" not in value:
@@ -175,7 +173,9 @@ class DataConfig(RainFiles):
     def _input(self) -> Self:
         if self.source == "hourly" and not self.files:
             raise ValueError("source=hourly needs at least one file in data.files")
-        if self.source == "msm" and (self.files or self.more or self.every_hour or self.coarsen > 1):
+        if self.source == "msm" and (
+            self.files or self.more or self.every_hour or self.coarsen > 1
+        ):
             raise ValueError(
                 "source=msm opens a finished store; files, more, every_hour and coarsen are for "
                 "source=hourly"

@@ -18,6 +18,7 @@ from tenkizu.rain.baselines import equal_split
 from tenkizu.rain.coarsening import block_mean
 from tenkizu.rain.config import DataConfig
 from tenkizu.rain.context import DERIVED, FIXED, Planes, derive, fixed_planes
+from tenkizu.rain.fields import PREVIOUS, stored_fields, wind_component
 from tenkizu.rain.tables import MOTION, RAIN, Rain
 
 DRAWS = 5
@@ -26,18 +27,24 @@ DRAWS = 5
 TIME_FEATURES = ("dayofyear_sin", "dayofyear_cos", "hour_sin", "hour_cos")
 
 
-def input_channels(data: DataConfig, log_moments: Moments) -> list[ChannelScale]:
+def input_channels(
+    data: DataConfig, log_moments: Moments, fields: Sequence[ChannelScale] = ()
+) -> list[ChannelScale]:
     """The input channels in order, with their scaling.
 
     Args:
         data: names the context and whether time features are on.
         log_moments: training moments of log(1 + mm) for the channels of `RAIN`.
+        fields: forecast fields, from `field_scales`; P follows them.
     """
-    channels = [ChannelScale(name, "1") for name in TIME_FEATURES if data.time_features]
     logs = {
         name: (float(mean), float(std))
         for name, mean, std in zip(RAIN, log_moments.mean, log_moments.std, strict=True)
     }
+    channels = list(fields)
+    if fields:
+        channels.append(ChannelScale(PREVIOUS, "mm", "log1p", *logs["P"]))
+    channels += [ChannelScale(name, "1") for name in TIME_FEATURES if data.time_features]
     for key in data.context:
         if key in FIXED:
             channels += FIXED[key]
@@ -75,13 +82,14 @@ def assemble(
         names: channel names in the model's order.
         rain: (6, H, W) in the order of `RAIN`, mm.
         start: start of the window, UTC.
-        fixed: further channels, (H, W) each: those of the grid from `fixed_planes`, and the hours
-            of the motion baseline.
+        fixed: further channels, (H, W) each: forecast fields, those of the grid from
+            `fixed_planes`, and the hours of the motion baseline.
 
     Raises:
         DataError: a channel is not known.
     """
     known: dict[str, float | Rain] = {**time_features(start), **(fixed or {})}
+    known[PREVIOUS] = rain[RAIN.index("P")]
     derived = [(key, made) for key, made in DERIVED.items() if not set(made).isdisjoint(names)]
     if derived:
         log_total = np.log1p(rain[RAIN.index("S")])
@@ -108,12 +116,22 @@ def assemble(
     return planes
 
 
-def augment(
-    planes: Sequence[Rain], data: DataConfig, generator: np.random.Generator, motion: bool = False
-) -> Rain:
-    """A random view of one window, as the options of ``data`` allow; rain alone has no winds.
+def changes_nothing(data: DataConfig) -> bool:
+    """Whether `augment` with these options would give every window as it is."""
+    shaped = data.tile is not None or data.flips or data.time_reversal
+    return not (shaped or data.amount_scale > 1.0 or data.drop_neighbours)
 
-    Time reversal swaps P with N and reverses the hours.
+
+def augment(
+    planes: Sequence[Rain],
+    data: DataConfig,
+    generator: np.random.Generator,
+    motion: bool = False,
+    others: Sequence[str] = (),
+) -> Rain:
+    """A random view of one window, as the options of ``data`` allow.
+
+    Time reversal swaps P with N and reverses the hours. A mirrored wind blows the other way.
 
     Args:
         planes: (H, W) each; the six of `RAIN`, then the nine stored for `MOTION` if ``motion``,
@@ -121,6 +139,7 @@ def augment(
         data: the options.
         generator: makes every choice.
         motion: whether the hours of the motion baseline are there.
+        others: names of the other planes, by which winds are known.
 
     Returns:
         The planes of `RAIN`, of `MOTION` as prediction would make them from the P and N that are
@@ -140,6 +159,11 @@ def augment(
     if data.flips:
         step_y, step_x = generator.choice((-1, 1), 2)
         rain = rain[:, ::step_y, ::step_x]
+        signs = {"eastward": step_x, "northward": step_y}
+        for i, name in enumerate(others, amounts):
+            component = wind_component(name)
+            if component is not None:
+                rain[i] *= signs[component]
     rain = np.ascontiguousarray(rain)
     if data.amount_scale > 1.0:
         rain[:amounts] *= np.float32(data.amount_scale ** generator.uniform(-1.0, 1.0))
@@ -226,6 +250,8 @@ class RainDataset(Dataset[dict[str, Tensor]]):
         side = augmentation.tile if augmentation else None
         grid = Grid.from_json(store.meta["grid"])
         self.fixed = fixed_planes(self.names, grid, static_file)
+        stored = stored_fields(store)
+        self.fields = {name: stored.index(name) for name in self.names if name in stored}
         self.motion = not set(MOTION).isdisjoint(self.names)
         # An epoch of tiles covers the area of an epoch of frames.
         self.per_window = 1
@@ -252,7 +278,20 @@ class RainDataset(Dataset[dict[str, Tensor]]):
 
     def window(self, item: int) -> tuple[np.datetime64, Rain]:
         """Start and rain (6, H, W) of one window."""
-        return self.starts[item], self.store.read("rain", self.indices[item])
+        return self.starts[item], self._rain(self.indices[item])
+
+    def _rain(self, index: int) -> Rain:
+        """Rain (6, H, W) of one stored window; stores without N hold five planes."""
+        rain = self.store.read("rain", index)
+        missing = [np.full((1, *rain.shape[1:]), np.nan, np.float32)] * (len(RAIN) - len(rain))
+        return np.concatenate([rain, *missing]) if missing else rain
+
+    def forecast(self, item: int) -> Planes:
+        """The stored forecast fields of one window by channel name; none in a store of rain."""
+        names = stored_fields(self.store)
+        if not names:
+            return {}
+        return dict(zip(names, self.store.read("fields", self.indices[item]), strict=True))
 
     def carried(self, item: int) -> Rain | None:
         """The hours of the motion baseline (3, H, W) of one window, if the store keeps them."""
@@ -263,18 +302,26 @@ class RainDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Tensor]:
         """One sample; training items are (epoch, index) so that a worker knows the epoch."""
         epoch, item = item if isinstance(item, tuple) else (0, item)
+        index = self._index(item)
         start, rain = self.window(item // self.per_window)
-        motion: Sequence[Rain] = ()
-        if self.motion:
-            every = self.store.read("motion", self._index(item))
-            motion = list(every if self.augmentation else every[: len(MOTION)])
+        views = list(rain)
         # Views of the mapped files: only what is cut out of them is read and copied.
-        views = [*rain, *motion, *self.fixed.values()]
-        if self.augmentation is not None:
-            generator = np.random.default_rng((self.seed, epoch, item))
-            planes = augment(views, self.augmentation, generator, self.motion)
+        augmentation = self.augmentation
+        if augmentation is not None and changes_nothing(augmentation):
+            augmentation = None
+        if self.motion:
+            every = self.store.read("motion", index)
+            views.extend(every if augmentation else every[: len(MOTION)])
+        if self.fields:
+            stored = self.store.read("fields", index)
+            views.extend(stored[i] for i in self.fields.values())
+        views.extend(self.fixed.values())
+        others = (*self.fields, *self.fixed)
+        names = (MOTION if self.motion else ()) + others
+        if augmentation is None:
+            rain, planes = np.array(rain), views[len(RAIN) :]
         else:
-            planes = np.stack(views)
-        names = (MOTION if self.motion else ()) + tuple(self.fixed)
-        fixed = dict(zip(names, planes[len(RAIN) :], strict=True))
-        return to_sample(planes[: len(RAIN)], self.names, start, fixed)
+            generator = np.random.default_rng((self.seed, epoch, item))
+            view = augment(views, augmentation, generator, self.motion, others)
+            rain, planes = view[: len(RAIN)], list(view[len(RAIN) :])
+        return to_sample(rain, self.names, start, dict(zip(names, planes, strict=True)))

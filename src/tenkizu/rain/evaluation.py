@@ -15,6 +15,7 @@ from tenkizu.core.store import SampleStore, atomic, write_json, write_text
 from tenkizu.core.verification import Tally, skill
 from tenkizu.rain.baselines import Climatology, equal_split, linear_split
 from tenkizu.rain.config import PlotsConfig, RainConfig, ScoresConfig
+from tenkizu.rain.context import Planes
 from tenkizu.rain.equal_split import EqualSplit
 from tenkizu.rain.fss import fss_scores, fss_tally
 from tenkizu.rain.hourly import SourceOptions, open_rain, read_window, window_starts
@@ -48,6 +49,9 @@ log = logging.getLogger(__name__)
 SCALES: tuple[Literal["log", "linear"], ...] = ("log", "linear")
 
 Land = NDArray[np.bool_]
+
+_Case = tuple[np.datetime64, Rain, Rain | None, Planes]
+"""Start, rain (6, H, W), hours of the motion baseline if stored, forecast fields by channel."""
 
 
 def baseline_splits(
@@ -102,6 +106,7 @@ def evaluate(
     scores, plots = ScoresConfig(**run["scores"]), PlotsConfig(**run["plots"])
     if cases is not None:
         plots = plots.model_copy(update={"cases": cases})
+    loaded.require_rain_alone(data)
     with open_rain(data, options) as series:
         _require_hours(series.pieces_per_window, series.path)
         notes = [*series.notes, loaded.check_grid(series.grid)]
@@ -109,7 +114,9 @@ def evaluate(
             log.warning("%s: %s", series.path.name, note)
         starts = window_starts(series, window_start)
         follow = track or (lambda items, _: items)
-        windows = ((s, to_rain(read_window(series, s)), None) for s in follow(starts, "evaluating"))
+        windows: Iterator[_Case] = (
+            (s, to_rain(read_window(series, s)), None, {}) for s in follow(starts, "evaluating")
+        )
         result = _evaluate(
             loaded,
             windows,
@@ -139,7 +146,7 @@ def evaluate_store(
     dataset = RainDataset(store, split, ())
     follow = track or (lambda items, _: items)
     windows = (
-        (*dataset.window(i), dataset.carried(i))
+        (*dataset.window(i), dataset.carried(i), dataset.forecast(i))
         for i in follow(range(len(dataset)), f"evaluating {split}")
     )
     return _evaluate(
@@ -167,7 +174,7 @@ def _require_hours(pieces: int, path: Path) -> None:
 
 def _evaluate(
     model: Any,  # noqa: ANN401 - RainModel, imported where torch is
-    windows: Iterable[tuple[np.datetime64, Rain, Rain | None]],
+    windows: Iterable[_Case],
     grid: Grid,
     output: Path,
     scores: ScoresConfig,
@@ -190,10 +197,10 @@ def _evaluate(
     against_equal = EqualSplit(grid.shape, land)
     names: list[str] = []
     by_window: dict[str, float] = {}
-    for start, rain, carried in windows:
+    for start, rain, carried, fields in windows:
         truth, total = rain[1:4], rain[4]
         baselines = baseline_splits(rain, start, model.climatology, carried)
-        predicted = model.split(rain, start, grid, baselines["motion"])
+        predicted = model.split(rain, start, grid, baselines["motion"], fields)
         methods = {"model": predicted} | baselines
         names = list(methods)
         own = window_tally(

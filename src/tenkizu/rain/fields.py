@@ -16,21 +16,19 @@ from tenkizu.core.stats import Moments
 from tenkizu.core.store import MAKE_AGAIN, SampleStore
 from tenkizu.rain.data_config import DataConfig
 
-MSM24 = {
-    "Prmsl": "Pa",
-    **dict.fromkeys(("U10m", "V10m"), "m s-1"),
-    "T2m": "K",
-    **{f"{name}{level}": units for level in (975, 950) for name, units in (
-        ("U", "m s-1"), ("V", "m s-1"), ("T", "K"))},
-    **{f"{name}{level}": units for level in (925, 850) for name, units in (
-        ("U", "m s-1"), ("V", "m s-1"), ("T", "K"), ("R", "%"))},
-    "GH500": "gpm",
-    "T500": "K",
-    "R500": "%",
-    "GH300": "gpm",
-    **dict.fromkeys(("U300", "V300"), "m s-1"),
-}  # fmt: skip
-"""The 24 fields of the reference network in their order, with units."""
+UNITS = {"Prmsl": "Pa", "U": "m s-1", "V": "m s-1", "T": "K", "R": "%", "GH": "gpm"}
+"""Units by the letters at the beginning of a field's name."""
+
+MSM24 = (
+    "Prmsl", "U10m", "V10m", "T2m",
+    "U975", "V975", "T975",
+    "U950", "V950", "T950",
+    "U925", "V925", "T925", "R925",
+    "U850", "V850", "T850", "R850",
+    "GH500", "T500", "R500",
+    "GH300", "U300", "V300",
+)  # fmt: skip
+"""The 24 fields of the reference network, in their order."""
 
 LEADS = ("ft3", "ft6")
 """Suffixes of a field at the two lead times around the window."""
@@ -52,6 +50,12 @@ def field_names(data: DataConfig) -> list[str]:
 def is_field(channel: str) -> bool:
     """Whether a channel is a forecast field: not rain, time, place or made from them."""
     return channel.endswith(LEADS) and channel != PREVIOUS
+
+
+def units_of(channel: str) -> str | None:
+    """Units of a channel such as T850_ft3, by its name; None for a name that is not MSM's."""
+    found = re.match(r"[A-Za-z]+", channel)
+    return UNITS.get(found[0]) if found else None
 
 
 def wind_component(channel: str) -> Literal["eastward", "northward"] | None:
@@ -77,7 +81,7 @@ def field_scales(data: DataConfig, store: SampleStore | None = None) -> list[Cha
     """
     names = field_names(data)
     if store is None or not names:
-        return [ChannelScale(name, MSM24.get(name.rpartition("_")[0], "1")) for name in names]
+        return [ChannelScale(name, units_of(name) or "1") for name in names]
     stored = stored_fields(store)
     missing = [name for name in names if name not in stored]
     if missing:
@@ -91,8 +95,8 @@ def field_scales(data: DataConfig, store: SampleStore | None = None) -> list[Cha
         )
     units = dict(zip(stored, store.meta["arrays"]["fields"]["units"], strict=True))
     for name in names:
-        expected = MSM24.get(name.rpartition("_")[0], units[name])
-        if units[name] != expected:
+        expected = units_of(name)
+        if expected is not None and units[name] != expected:
             raise DataError(
                 "the store has a field in other units",
                 file=store.path / "store.json",
@@ -101,22 +105,17 @@ def field_scales(data: DataConfig, store: SampleStore | None = None) -> list[Cha
                 expected=expected,
                 next_step=MAKE_AGAIN,
             )
-    moments = Moments.from_json(store.meta["statistics"].get("fields", {"count": []} | _NOTHING))
-    if len(moments.count) != len(stored) or not (moments.count > 0).all():
+    statistics = store.meta["statistics"].get("fields", {"count": []})
+    counted = sum(count > 0 for count in statistics["count"])
+    if counted < len(stored):
         raise DataError(
             "the statistics of the fields are missing or incomplete",
             file=store.path / "store.json",
             variable="statistics.fields",
-            found=f"{int((moments.count > 0).sum())} channels",
+            found=f"{counted} channels",
             expected=len(stored),
             next_step=MAKE_AGAIN,
         )
-    std = moments.std
-    where = {name: stored.index(name) for name in names}
-    return [
-        ChannelScale(name, units[name], "linear", float(moments.mean[i]), float(std[i]))
-        for name, i in where.items()
-    ]
-
-
-_NOTHING: dict[str, list[float]] = {name: [] for name in ("mean", "m2", "min", "max")}
+    moments = Moments.from_json(statistics)
+    mean, std = (dict(zip(stored, map(float, v), strict=True)) for v in (moments.mean, moments.std))
+    return [ChannelScale(name, units[name], "linear", mean[name], std[name]) for name in names]

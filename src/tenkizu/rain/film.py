@@ -21,6 +21,7 @@ from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.grid import Grid
 from tenkizu.core.store import SampleStore, atomic
 from tenkizu.rain.config import PlotsConfig
+from tenkizu.rain.context import Planes
 from tenkizu.rain.hourly import SourceOptions, open_rain, read_window, window_starts
 from tenkizu.rain.plots import draw_panels, rain_limits
 from tenkizu.rain.preparation import Track, to_rain
@@ -46,6 +47,7 @@ class _Windows:
     Attributes:
         starts: of the windows, UTC.
         read: rain (6, H, W) of the window of an index.
+        fields: its forecast fields by channel name.
         grid: of the rain.
         hours: whether the true hours are known.
         name: for the title.
@@ -53,6 +55,7 @@ class _Windows:
 
     starts: list[np.datetime64]
     read: Callable[[int], Rain]
+    fields: Callable[[int], Planes]
     grid: Grid
     hours: bool
     name: str
@@ -253,6 +256,7 @@ def _from_store(model: "RainModel", split: str) -> _Windows:
     return _Windows(
         list(dataset.starts[order]),
         lambda i: dataset.window(int(order[i]))[1],
+        lambda i: dataset.forecast(int(order[i])),
         Grid.from_json(store.meta["grid"]),
         True,
         f"{store.path.name}, {split}",
@@ -267,6 +271,7 @@ def _from_file(
     stack: ExitStack,
 ) -> _Windows:
     """All windows of a NetCDF file, which is closed with the stack."""
+    model.require_rain_alone(path)
     series = stack.enter_context(open_rain(path, options))
     for note in filter(None, [*series.notes, model.check_grid(series.grid)]):
         log.warning("%s: %s", series.path.name, note)
@@ -274,6 +279,7 @@ def _from_file(
     return _Windows(
         starts,
         lambda i: to_rain(read_window(series, starts[i])),
+        lambda _: {},
         series.grid,
         series.pieces_per_window == 3,
         series.path.name,
@@ -295,7 +301,7 @@ def _pictures(
                 Path(folder) / "frame.png",
                 windows.grid,
                 start,
-                model.split(rain, start, windows.grid),
+                model.split(rain, start, windows.grid, fields=windows.fields(i)),
                 rain[1:4] if windows.hours else None,
                 scale="log",
                 vmin_mm=vmin_mm,

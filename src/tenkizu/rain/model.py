@@ -30,6 +30,7 @@ from tenkizu.rain.baselines import Climatology
 from tenkizu.rain.config import V5, ModelConfig, RainConfig
 from tenkizu.rain.context import Planes, fixed_planes
 from tenkizu.rain.dataset import assemble, input_channels
+from tenkizu.rain.fields import field_scales, is_field
 from tenkizu.rain.motion import motion_hours
 from tenkizu.rain.swin_unet import SwinUNet, parameter_table
 from tenkizu.rain.tables import MOTION, RAIN
@@ -123,8 +124,8 @@ class Disaggregator(nn.Module):
         Args:
             rain: (6, H, W) in the order P, y4, y5, y6, S, N, mm; the hours are not looked at.
             start: start of the window, UTC.
-            fixed: of the grid (`fixed_planes`), if the model wants position or orography; and
-                the hours of the motion baseline, which are made here if they are not given.
+            fixed: forecast fields, and channels of the grid (`fixed_planes`), if the model wants
+                them; and the hours of the motion baseline, which are made here if not given.
 
         Returns:
             Hourly amounts (3, H, W), mm, NaN where S is missing.
@@ -207,10 +208,12 @@ class RainModel:
         start: np.datetime64,
         grid: Grid,
         motion: NDArray[np.float32] | None = None,
+        fields: Planes | None = None,
     ) -> NDArray[np.float32]:
         """Split one window on a grid; as `Disaggregator.split` otherwise.
 
-        The hours of the motion baseline (3, H, W) are used if they are given, else made.
+        The hours of the motion baseline (3, H, W) are used if they are given, else made. Fields are
+        forecasts by channel name, for a model that wants them.
 
         Raises:
             DataError: also when the model wants position or orography and the grid has none.
@@ -219,10 +222,26 @@ class RainModel:
             # Once per file: the grid is the same object for all its windows.
             static_file = self.metadata.get("config", {}).get("data", {}).get("static_file")
             self._fixed = grid, fixed_planes(self.net.channels, grid, static_file)
-        fixed = self._fixed[1]
+        fixed = {**self._fixed[1], **(fields or {})}
         if motion is not None:
             fixed = {**fixed, **dict(zip(MOTION, motion, strict=True))}
         return self.net.split(rain, start, fixed)
+
+    def require_rain_alone(self, source: str | Path) -> None:
+        """Refuse a source of rain alone when the model needs forecast fields too.
+
+        Raises:
+            DataError: it does; the message lists them.
+        """
+        missing = [name for name in self.net.channels if is_field(name)]
+        if missing:
+            raise DataError(
+                "rain alone is not enough for this model: it also needs forecast fields",
+                file=source,
+                found="rain",
+                expected=", ".join(missing),
+                next_step="use a model that needs nothing but rain, such as rain-only",
+            )
 
     def check_grid(self, grid: Grid) -> str | None:
         """A warning when a grid's spacing is far from those of the training, else None."""
@@ -255,7 +274,8 @@ def network_table(network: ModelConfig, channels: int) -> dict[str, int]:
 
 def describe_network(config: RainConfig) -> tuple[list[str], dict[str, int]]:
     """Input channels and parameters by part of a configured network."""
-    channels = [s.name for s in input_channels(config.data, Moments.empty(len(RAIN)))]
+    fields = field_scales(config.data)
+    channels = [s.name for s in input_channels(config.data, Moments.empty(len(RAIN)), fields)]
     return channels, network_table(config.model, len(channels))
 
 

@@ -65,6 +65,7 @@ def predict(
             variable="share",
             next_step="leave --share out, or use a model with model.rescale=true",
         )
+    loaded.require_rain_alone(data)
     with open_rain(data, options) as series:
         for note in filter(None, [*series.notes, loaded.check_grid(series.grid)]):
             log.warning("%s: %s", series.path.name, note)

@@ -27,6 +27,7 @@ from tenkizu.rain.config import DataConfig, RainConfig
 from tenkizu.rain.hourly import RainSeries, SourceOptions, Window, open_rain, read_window
 from tenkizu.rain.hourly import window_starts as starts_of
 from tenkizu.rain.motion import motion_hours
+from tenkizu.rain.prepared import open_prepared
 from tenkizu.rain.tables import MOTION, RAIN, Rain, quantiles, window_tables
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ def prepare(config: RainConfig, overwrite: bool = False, track: Track | None = N
     """Make the sample store of a configuration's (first) source, or open it if it is there.
 
     Windows are read one at a time. A month that is finished is kept when the run is interrupted.
+    Stores of MSM forecasts are only opened.
 
     Args:
         config: the run.
@@ -114,6 +116,8 @@ def prepare(config: RainConfig, overwrite: bool = False, track: Track | None = N
             plan stands in the way.
     """
     data = config.data
+    if data.source == "msm":
+        return open_prepared(config)
     paths = [input_path(name) for name in data.files]
     plan_hash = _plan_hash(config, paths)
     finished = open_finished(data.store, plan_hash, overwrite)

@@ -64,6 +64,7 @@ def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
     from tenkizu.core.sampling import EpochSampler, ShardSampler
     from tenkizu.core.training import fit
     from tenkizu.rain.dataset import RainDataset, input_channels
+    from tenkizu.rain.fields import field_scales
     from tenkizu.rain.model import Disaggregator, export
     from tenkizu.rain.module import MODES, RainModule
     from tenkizu.rain.sources import Sources, describe_sources, merged_moments, merged_tables
@@ -80,7 +81,8 @@ def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
             line = check_units(own, parts[name].data.checks, str(store.path))
             log.info("training rain: %s%s", f"{name}: " if len(parts) > 1 else "", line)
     pl.seed_everything(config.train.seed, workers=False, verbose=False)
-    scales = input_channels(config.data, merged_moments(stores))
+    fields = field_scales(config.data, stores[config.data.name])
+    scales = input_channels(config.data, merged_moments(stores), fields)
     net = Disaggregator(config.model, scales)
     for part, count in parameter_table(net.network).items():
         log.debug("parameters: %s %d", part, count)
