@@ -7,8 +7,7 @@ with targets. So are the same bytes in one contiguous memory map, each sample co
 NetCDF file with zlib whose chunks hold several times, as those of climate files often do. Reading
 goes through a data loader, without workers and with two. The file cache is warm, every way is timed
 several times in turn and the median is printed. The store must reach 0.8 of the memory map and 20
-times the NetCDF. With ``--quick`` samples are so small that allocation decides; ratios to the memory
-map mean little there.
+times the NetCDF. With ``--quick`` samples are so small that ratios to the memory map mean little.
 """
 
 import argparse
@@ -35,6 +34,7 @@ from tenkizu.rain.tables import RAIN
 FIELDS = field_pairs(MSM24)
 CHANNELS = [*FIELDS, PREVIOUS, *TIME_FEATURES]
 PLANES = len(FIELDS) + len(RAIN) - 1
+BATCH = 2
 
 
 class Mapped(Dataset[torch.Tensor]):
@@ -125,14 +125,18 @@ def make(folder: Path, count: int, side: int, block: int, netcdf: int) -> Sample
 
 def rate(dataset: Dataset[Any], order: list[int], workers: int) -> float:
     """Samples per second, from the first batch on; starting workers is not counted."""
-    loader = DataLoader(dataset, batch_size=None, sampler=order, num_workers=workers)
+    loader = DataLoader(dataset, BATCH, sampler=order, num_workers=workers)
     batches: Iterator[Any] = iter(loader)
-    warm = 1 + 2 * workers  # what workers may have fetched before the clock starts
-    for _ in range(min(warm, len(order) - 1)):
+    for _ in range(warm_up(workers)):
         next(batches)
     began = time.perf_counter()
     timed = sum(1 for _ in batches)
-    return timed / (time.perf_counter() - began)
+    return BATCH * timed / (time.perf_counter() - began)
+
+
+def warm_up(workers: int) -> int:
+    """Batches that workers may have fetched before the clock starts, and one."""
+    return 1 + 2 * workers
 
 
 def main() -> None:
@@ -141,11 +145,11 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=40, help="samples in the store")
     parser.add_argument("--block", type=int, default=8, help="times in a chunk of the NetCDF")
     parser.add_argument("--repeats", type=int, default=5, help="timings of each way")
-    parser.add_argument("--quick", action="store_true", help="12 samples of 160 x 160, 3 timings")
+    parser.add_argument("--quick", action="store_true", help="16 samples of 160 x 160, 3 timings")
     options = parser.parse_args()
     side = 480
     if options.quick:
-        options.samples, options.repeats, side = 12, 3, 160
+        options.samples, options.repeats, side = 16, 3, 160
     torch.set_num_threads(1)
     netcdf = min(options.samples, 2 * options.block)
     with tempfile.TemporaryDirectory() as name:
@@ -175,7 +179,7 @@ def main() -> None:
                         # Slow, and steady: a few samples, twice, are enough.
                         if repeat > 1:
                             continue
-                        order = order[: 3 * workers + 5]
+                        order = order[: BATCH * (warm_up(workers) + 3)]
                     rates[way].append(rate(dataset, order, workers))
             median = {way: float(np.median(values)) for way, values in rates.items()}
             mapped, _, blocked = median.values()

@@ -325,11 +325,9 @@ def test_splits_without_a_day(yaml):
 
 def test_a_type_without_training_days_is_warned_of(yaml, tiny_pattern_store, tmp_path):
     labels = tmp_path / "labels.csv"
-    text = (tiny_pattern_store.path / "labels.csv").read_text()
-    labels.write_text(text.replace(",U\n", ",A\n").replace("2003-01-01,", "2003-01-01,U"))
-    lines = [line.split("U")[0] + "U" if "2003-01-01" in line else line
-             for line in labels.read_text().splitlines()]  # fmt: skip
-    labels.write_text("\n".join(lines))
+    lines = (tiny_pattern_store.path / "labels.csv").read_text().splitlines()
+    lines = [line.replace(",U", ",A") for line in lines if not line.startswith("2003-01-01")]
+    labels.write_text("\n".join([*lines, "2003-01-01,U"]))
     settings = [f"labels.file={labels}", f"data.store={tmp_path / 'store'}"]
     code, out, err = run("train", yaml, *settings)
     assert code == 0, err

@@ -102,9 +102,7 @@ def test_several_files_share_the_days(tiny_pattern_run, own_scores, tmp_path):
     assert scores["data"] == "one.nc, other.nc"
 
 
-def test_days_that_the_model_has_seen_are_in_sample(
-    tiny_pattern_run, tiny_pattern_store, tmp_path, caplog
-):
+def test_days_that_the_model_has_seen_are_in_sample(tiny_pattern_run, tiny_pattern_store, tmp_path):
     def of(days):
         return evaluate(tiny_pattern_run, tiny_pattern_store.path, tmp_path / "out", days=days)
 

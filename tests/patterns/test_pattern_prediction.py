@@ -150,13 +150,13 @@ def test_the_netcdf_file_is_cf(dataset):
     assert len(flags["flag_values"]) == len(flags["flag_meanings"].split()) == 3
 
 
-def test_a_day_far_outside_the_training_range_is_flagged(model, tmp_path, caplog):
+def test_a_day_far_outside_the_training_range_is_flagged(model, monkeypatch, tmp_path, caplog):
     def high(days):
         days["msl"][2] += 6000.0
         return days
 
     file = atlantic(tmp_path / "high.nc", "2003-03-25", "2003-03-29", high)
-    logging.getLogger("tenkizu").propagate = True
+    monkeypatch.setattr(logging.getLogger("tenkizu"), "propagate", True)
     table = columns(predict(model, file, tmp_path / "days.csv"))
     assert table["outside_training_range"] == ["", "", "msl", "", ""]
     assert "2003-03-27 lies outside the training range: msl" in caplog.text
@@ -272,7 +272,7 @@ def test_a_model_without_pressure_has_analogues_and_no_charts(monkeypatch, caplo
         train={"epochs": 1, "workers": 0},
         report={"analogue_by": "s1"},
     )  # fmt: skip
-    caplog.set_level(logging.WARNING, "tenkizu")
+    monkeypatch.setattr(logging.getLogger("tenkizu"), "propagate", True)
     folder = train(config)
     assert "no charts of days: the store holds no sea level pressure" in caplog.text
     assert "figures could not be drawn" not in caplog.text
