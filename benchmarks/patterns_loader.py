@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from tenkizu.core.store import SampleStore, StoreWriter
-from tenkizu.patterns.channels import CHANNELS, SEED
 from tenkizu.patterns.dataset import PatternDataset
 from tenkizu.patterns.inputs import Inputs
+from tenkizu.patterns.physics.channels import CHANNELS, SEED
 
 MAPS = (*(name for name in SEED if CHANNELS[name].kind == "map"), "cape", "cin")
 SHAPE = (len(MAPS), 161, 161)

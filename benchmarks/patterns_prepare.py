@@ -30,8 +30,8 @@ import numpy as np
 import xarray as xr
 
 from tenkizu.core.store import fsync
-from tenkizu.patterns.channels import CHANNELS, SEED
 from tenkizu.patterns.config import PatternsConfig
+from tenkizu.patterns.physics.channels import CHANNELS, SEED
 from tenkizu.patterns.preparation import prepare
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "patterns"))

@@ -115,7 +115,7 @@ def stepper(net: Any, maps: np.ndarray, batch: int, micro: int) -> Callable[[], 
 
 def ours(path: str) -> Callable[[], float]:
     """A step of `simple` as tenkizu trains it."""
-    from tenkizu.patterns.backbones import build_backbone
+    from tenkizu.patterns.networks.backbones import build_backbone
 
     maps = np.load(path, mmap_mode="r")
     return stepper(build_backbone("simple", SHAPE[0], LABELS), maps, BATCH, MICRO)
@@ -128,7 +128,7 @@ def plain(path: str) -> Callable[[], float]:
 
 def other(name: str, path: str, batch: int) -> Callable[[], float]:
     """A step of another network."""
-    from tenkizu.patterns.backbones import build_backbone
+    from tenkizu.patterns.networks.backbones import build_backbone
 
     maps = np.load(path, mmap_mode="r")
     return stepper(build_backbone(name, SHAPE[0], LABELS), maps, batch, batch)
@@ -178,7 +178,7 @@ def arithmetic(name: str) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from tenkizu.patterns.backbones import build_backbone
+    from tenkizu.patterns.networks.backbones import build_backbone
 
     net = build_backbone(name, SHAPE[0], LABELS)
     with FlopCounterMode(display=False) as counter:

@@ -98,7 +98,7 @@ def models(
     """List the shipped models and networks, or describe one."""
     from tenkizu.core.checkpoint import find_model, shipped_models
     from tenkizu.core.store import read_json
-    from tenkizu.patterns.backbones import BACKBONES, parameters
+    from tenkizu.patterns.networks.backbones import BACKBONES, parameters
     from tenkizu.rain.model import NETWORKS, network_table
 
     if name in NETWORKS:

@@ -1,7 +1,8 @@
 """A tiny run on real maps, shared by the tests of this folder.
 
 Three years of the shipped pressure maps of the North Atlantic, 2001 to 2003, labelled by the rules:
-365 days each train, choose and are reported on. ``tiny_store`` and ``tiny_run`` are to be read only.
+365 days each train, choose and are reported on. ``tiny_pattern_store`` and ``tiny_pattern_run`` are
+to be read only.
 """
 
 import pytest

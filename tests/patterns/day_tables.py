@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tenkizu.patterns.calibration import sigmoid
-from tenkizu.patterns.days import DayTable
+from tenkizu.patterns.verification.calibration import sigmoid
+from tenkizu.patterns.verification.days import DayTable
 
 LABELS = ("1", "2A", "2B", "3")
 MAJORS = ("1", "2", "2", "3")

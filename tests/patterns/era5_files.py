@@ -17,7 +17,7 @@ import numpy as np
 from scipy.io import netcdf_file
 from synthetic_weather import Weather, kind_of, region
 
-from tenkizu.patterns.era5 import TASKS, file_name
+from tenkizu.patterns.reading.era5 import TASKS, file_name
 
 # Short name: GRIB parameter, CDS variable, units, long name.
 VARIABLES = {

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tenkizu.patterns.attribution import grad_cam, integrated_gradients
-from tenkizu.patterns.backbones import build_backbone
+from tenkizu.patterns.networks.backbones import build_backbone
 
 
 class ThreeParts(nn.Module):

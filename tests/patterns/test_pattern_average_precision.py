@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from tenkizu.patterns.average_precision import average_precision, mean_over
+from tenkizu.patterns.verification.average_precision import average_precision, mean_over
 
 
 def by_sklearn(truth, scores, weights=None):

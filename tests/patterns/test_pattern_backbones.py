@@ -11,9 +11,9 @@ from torch.nn import functional
 from torchvision.ops import deform_conv2d
 
 from tenkizu.core.errors import ConfigError
-from tenkizu.patterns.backbones import BACKBONES, build_backbone, rebuild_options
-from tenkizu.patterns.deform_conv import deform_conv
-from tenkizu.patterns.layers import Dropout, DropPath, channels_last
+from tenkizu.patterns.networks.backbones import BACKBONES, build_backbone, rebuild_options
+from tenkizu.patterns.networks.deform_conv import deform_conv
+from tenkizu.patterns.networks.layers import Dropout, DropPath, channels_last
 
 PARAMETERS = {
     "simple": lambda c, n: 580_256 + 288 * c + 513 * n,
@@ -246,7 +246,9 @@ def test_samples_in_several_groups_are_samples_together(monkeypatch):
         return [out.detach(), *(leaf.grad for leaf in leaves)]
 
     together = run()
-    monkeypatch.setattr("tenkizu.patterns.deform_conv.COLUMN_BYTES", 2 * 9 * 20 * 22 * 4 * 4)
+    monkeypatch.setattr(
+        "tenkizu.patterns.networks.deform_conv.COLUMN_BYTES", 2 * 9 * 20 * 22 * 4 * 4
+    )
     torch.testing.assert_close(run(), together, rtol=1e-4, atol=1e-4)
 
 

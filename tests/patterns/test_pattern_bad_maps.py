@@ -9,7 +9,7 @@ from era5_files import days_of, edit, region, replace_member, truncate, write_fi
 from synthetic_weather import Weather
 
 from tenkizu.core.errors import DataError
-from tenkizu.patterns.maps import open_era5, open_files
+from tenkizu.patterns.reading.maps import open_era5, open_files
 
 LAT, LON = region(2.5)
 DAYS = days_of(2001, 6)

@@ -10,7 +10,10 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from tenkizu.core.grid import Grid
 from tenkizu.core.samples import samples_folder
-from tenkizu.patterns.baselines import (
+from tenkizu.patterns.catalogues import JC, YOSHINO
+from tenkizu.patterns.jenkinson_collison import classify, indices
+from tenkizu.patterns.labels import LabelTable, read_labels, shipped_calendar
+from tenkizu.patterns.verification.baselines import (
     Climatology,
     all_positive_f1,
     climatology,
@@ -19,9 +22,6 @@ from tenkizu.patterns.baselines import (
     persistence,
     prevalence,
 )
-from tenkizu.patterns.catalogues import JC, YOSHINO
-from tenkizu.patterns.jenkinson_collison import classify, indices
-from tenkizu.patterns.labels import LabelTable, read_labels, shipped_calendar
 
 
 def days_of(first, last):

@@ -10,9 +10,9 @@ from sklearn.metrics import average_precision_score
 
 from tenkizu.core.errors import ConfigError
 from tenkizu.core.store import plain
-from tenkizu.patterns.average_precision import average_precision
-from tenkizu.patterns.calibration import RIDGE, Calibration, fit_calibration, sigmoid
-from tenkizu.patterns.probability_scores import reliability
+from tenkizu.patterns.verification.average_precision import average_precision
+from tenkizu.patterns.verification.calibration import RIDGE, Calibration, fit_calibration, sigmoid
+from tenkizu.patterns.verification.probability_scores import reliability
 
 
 def miscalibrated(days=4000, slope=0.5, offset=-2.0, seed=0):

@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 
 from tenkizu.core.errors import ConfigError, DataError
-from tenkizu.patterns.channels import CHANNELS, DEFAULT, SEED, SETS, describe
-from tenkizu.patterns.coarsen import coarsen, coarsen_axis
+from tenkizu.patterns.physics.channels import CHANNELS, DEFAULT, SEED, SETS, describe
+from tenkizu.patterns.physics.coarsen import coarsen, coarsen_axis
 
 BEFORE_TRANSPORT = (
     "msl gh500 t850 u500 v500 u850 v850 r700 r850 vo850 vo500 gh1000 thk_1000_500"

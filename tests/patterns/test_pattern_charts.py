@@ -9,8 +9,8 @@ from tenkizu.core import charts
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 from tenkizu.core.samples import input_path
-from tenkizu.patterns.pressure_centres import DISTANCE_KM, pressure_centres, refine, regrid
-from tenkizu.patterns.weather_chart import (
+from tenkizu.patterns.figures.pressure_centres import DISTANCE_KM, pressure_centres, refine, regrid
+from tenkizu.patterns.figures.weather_chart import (
     CENTRE_COLOURS,
     draw_charts,
     draw_weather_map,

@@ -10,8 +10,8 @@ from short_runs import command, undrawn, written
 
 from tenkizu.core.errors import TenkizuError
 from tenkizu.patterns import comparison
-from tenkizu.patterns.days import DayTable
-from tenkizu.patterns.scores import paired_difference
+from tenkizu.patterns.verification.days import DayTable
+from tenkizu.patterns.verification.scores import paired_difference
 
 COLUMNS = [
     "backbone", "seed", "settings", "parameters", "best_epoch", "best_val_loss", "best_val_map",

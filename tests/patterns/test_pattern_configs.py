@@ -12,8 +12,8 @@ from short_runs import command, undrawn
 
 from tenkizu.core.store import SampleStore
 from tenkizu.patterns.catalogues import YOSHINO
-from tenkizu.patterns.channels import DEFAULT, SEED
-from tenkizu.patterns.days import DayTable
+from tenkizu.patterns.physics.channels import DEFAULT, SEED
+from tenkizu.patterns.verification.days import DayTable
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from day_tables import LABELS, draw
 
-from tenkizu.patterns.calibration import fit_calibration
-from tenkizu.patterns.cross_fitting import cross_fit, validation_groups
-from tenkizu.patterns.thresholds import tune_thresholds
+from tenkizu.patterns.verification.calibration import fit_calibration
+from tenkizu.patterns.verification.cross_fitting import cross_fit, validation_groups
+from tenkizu.patterns.verification.thresholds import tune_thresholds
 
 
 def dates(first, days):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tenkizu.core.bootstrap import draws_for, interval, moving_blocks, resample
-from tenkizu.patterns.day_bootstrap import day_counts, ends
+from tenkizu.patterns.verification.day_bootstrap import day_counts, ends
 
 
 def days(*spans):

@@ -7,7 +7,7 @@ import pytest
 from day_tables import LABELS, make_table
 
 from tenkizu.core.errors import DataError
-from tenkizu.patterns.days import DayTable, kind_of
+from tenkizu.patterns.verification.days import DayTable, kind_of
 
 
 def same(a, b):

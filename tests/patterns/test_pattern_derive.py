@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 
 from tenkizu.core.errors import ConfigError, DataError
-from tenkizu.patterns.channels import CHANNELS, DEFAULT, SEED
-from tenkizu.patterns.derive import derive, required
-from tenkizu.patterns.moist_air import (
+from tenkizu.patterns.physics.channels import CHANNELS, DEFAULT, SEED
+from tenkizu.patterns.physics.derive import derive, required
+from tenkizu.patterns.physics.moist_air import (
     condensation_temperature,
     equivalent_potential_temperature,
     mixing_ratio,

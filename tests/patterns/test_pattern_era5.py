@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tenkizu.core.errors import ConfigError
-from tenkizu.patterns.era5 import (
+from tenkizu.patterns.reading.era5 import (
     NATIVE_NAMES,
     PRESSURE_LEVELS,
     SINGLE_LEVELS,

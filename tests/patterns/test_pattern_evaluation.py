@@ -10,8 +10,8 @@ from short_runs import ATLANTIC, atlantic, undrawn
 
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.patterns import evaluate, train
-from tenkizu.patterns.days import DayTable
 from tenkizu.patterns.preparation import prepare
+from tenkizu.patterns.verification.days import DayTable
 
 TEST = "2003/2003"
 

@@ -10,22 +10,22 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 from tenkizu.core import charts
 from tenkizu.core.errors import DataError
 from tenkizu.core.store import plain
-from tenkizu.patterns.calendar_chart import (
+from tenkizu.patterns.figures.calendar_chart import (
     ABSENT_COLOUR,
     MAJOR_COLOURS,
     NOTHING_COLOUR,
     draw_calendar,
 )
-from tenkizu.patterns.class_panels import (
+from tenkizu.patterns.figures.class_panels import (
     draw_confusion_matrices,
     draw_pr_curves,
     draw_reliability,
 )
-from tenkizu.patterns.days import DayTable, kind_of
-from tenkizu.patterns.loss_curve import draw_loss_curve
-from tenkizu.patterns.score_bars import draw_class_bars
-from tenkizu.patterns.scores import score_days
-from tenkizu.patterns.thresholds import tune_thresholds
+from tenkizu.patterns.figures.loss_curve import draw_loss_curve
+from tenkizu.patterns.figures.score_bars import draw_class_bars
+from tenkizu.patterns.verification.days import DayTable, kind_of
+from tenkizu.patterns.verification.scores import score_days
+from tenkizu.patterns.verification.thresholds import tune_thresholds
 
 TABLE = make_table(days=300)
 

@@ -20,10 +20,10 @@ from synthetic_weather import Weather, kind_of
 
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.samples import samples_folder
-from tenkizu.patterns.era5 import NATIVE_NAMES, TASKS
-from tenkizu.patterns.map_files import Variable
-from tenkizu.patterns.map_times import decode_times
-from tenkizu.patterns.maps import open_era5, open_files
+from tenkizu.patterns.reading.era5 import NATIVE_NAMES, TASKS
+from tenkizu.patterns.reading.map_files import Variable
+from tenkizu.patterns.reading.map_times import decode_times
+from tenkizu.patterns.reading.maps import open_era5, open_files
 
 LAT, LON = region(2.5)
 DAYS = days_of(2001, 6)

@@ -5,8 +5,8 @@ from era5_files import write_year
 from peak_memory import in_a_process
 
 from tenkizu.core.store import SampleStore
-from tenkizu.patterns.channels import SEED
 from tenkizu.patterns.config import PatternsConfig
+from tenkizu.patterns.physics.channels import SEED
 from tenkizu.patterns.preparation import prepare
 from tenkizu.patterns.training import train
 

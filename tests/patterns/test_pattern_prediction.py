@@ -15,8 +15,8 @@ from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.patterns import predict, train
 from tenkizu.patterns.catalogues import JC
 from tenkizu.patterns.config import PatternsConfig
-from tenkizu.patterns.days import DayTable
-from tenkizu.patterns.thresholds import Thresholds
+from tenkizu.patterns.verification.days import DayTable
+from tenkizu.patterns.verification.thresholds import Thresholds
 
 FOLDER = ("model.json", "model.safetensors", "analogues.json", "analogues.safetensors")
 

@@ -20,13 +20,13 @@ from tenkizu.core.config import dump_config
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.store import SampleStore
 from tenkizu.patterns.catalogues import JC
-from tenkizu.patterns.channels import CHANNELS, DEFAULT, SEED
 from tenkizu.patterns.config import PatternsConfig
 from tenkizu.patterns.labels import read_labels
-from tenkizu.patterns.maps import open_files
 from tenkizu.patterns.moments import load_moments
+from tenkizu.patterns.physics.channels import CHANNELS, DEFAULT, SEED
+from tenkizu.patterns.physics.season import season_terms
 from tenkizu.patterns.preparation import prepare
-from tenkizu.patterns.season import season_terms
+from tenkizu.patterns.reading.maps import open_files
 
 G0 = 9.80665
 DAYS = 40  # 1 January to 9 February 2000: three blocks of maps

@@ -10,11 +10,11 @@ from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 from tenkizu.core.store import write_json
 from tenkizu.patterns.analogues import nearest, write_analogues
-from tenkizu.patterns.case_figures import Cases, day_texts
+from tenkizu.patterns.figures.case_figures import Cases, day_texts
 from tenkizu.patterns.reporting import report
-from tenkizu.patterns.score_text import as_text
-from tenkizu.patterns.scores import score_days
-from tenkizu.patterns.thresholds import tune_thresholds
+from tenkizu.patterns.verification.score_text import as_text
+from tenkizu.patterns.verification.scores import score_days
+from tenkizu.patterns.verification.thresholds import tune_thresholds
 
 DOT = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="

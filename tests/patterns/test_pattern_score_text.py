@@ -7,10 +7,10 @@ import pytest
 from day_tables import LABELS, MAJORS, make_table
 
 from tenkizu.core.store import plain
-from tenkizu.patterns.score_report import class_report
-from tenkizu.patterns.score_text import as_text, map_line, with_interval
-from tenkizu.patterns.scores import score_days
-from tenkizu.patterns.thresholds import tune_thresholds
+from tenkizu.patterns.verification.score_report import class_report
+from tenkizu.patterns.verification.score_text import as_text, map_line, with_interval
+from tenkizu.patterns.verification.scores import score_days
+from tenkizu.patterns.verification.thresholds import tune_thresholds
 
 
 def score(table, provenance="cross-fitted"):

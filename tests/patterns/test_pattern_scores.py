@@ -12,13 +12,13 @@ from sklearn import metrics
 from tenkizu.core.errors import DataError
 from tenkizu.core.samples import samples_folder
 from tenkizu.core.store import plain
-from tenkizu.patterns.day_bootstrap import day_counts
-from tenkizu.patterns.days import DayTable, kind_of
-from tenkizu.patterns.probability_scores import reliability, roc_auc
-from tenkizu.patterns.score_report import class_report
-from tenkizu.patterns.score_summary import summarise
-from tenkizu.patterns.scores import mean_and_sd, paired_difference, score_days
-from tenkizu.patterns.thresholds import tune_thresholds
+from tenkizu.patterns.verification.day_bootstrap import day_counts
+from tenkizu.patterns.verification.days import DayTable, kind_of
+from tenkizu.patterns.verification.probability_scores import reliability, roc_auc
+from tenkizu.patterns.verification.score_report import class_report
+from tenkizu.patterns.verification.score_summary import summarise
+from tenkizu.patterns.verification.scores import mean_and_sd, paired_difference, score_days
+from tenkizu.patterns.verification.thresholds import tune_thresholds
 
 
 def score(table, baselines=None, majors=MAJORS, beta=1.0, **options):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tenkizu.core.errors import DataError
-from tenkizu.patterns.season import december_solstice, season_terms
+from tenkizu.patterns.physics.season import december_solstice, season_terms
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import fbeta_score
 
 from tenkizu.core.store import plain
-from tenkizu.patterns.thresholds import Thresholds, tune_thresholds
+from tenkizu.patterns.verification.thresholds import Thresholds, tune_thresholds
 
 
 def tune(truth, probs, **options):

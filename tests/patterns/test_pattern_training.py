@@ -11,15 +11,22 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from short_runs import undrawn
 
 from tenkizu.core.config import dump_config
 from tenkizu.core.errors import DataError
 from tenkizu.patterns import train
-from tenkizu.patterns.days import DayTable
 from tenkizu.patterns.losses import make_loss
 from tenkizu.patterns.model import PatternModel
 from tenkizu.patterns.module import PatternModule
 from tenkizu.patterns.training import divide, open_days
+from tenkizu.patterns.verification.days import DayTable
+
+
+@pytest.fixture(autouse=True)
+def without_figures(monkeypatch):
+    """Figures take most of a short run; the shared tiny run has them."""
+    undrawn(monkeypatch)
 
 
 def metrics(folder):
@@ -275,6 +282,15 @@ def test_history_channels_are_the_maps_of_the_day_before(pattern_config, tiny_pa
     first, second = dataset[0]["maps"], dataset[1]["maps"]
     assert torch.isnan(first[2]).all()
     assert torch.equal(second[2], first[0])
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 torn"])
+def test_a_damaged_checkpoint_is_named(pattern_config, tmp_path, content):
+    config = pattern_config(tmp_path, train={"epochs": 1})
+    folder = train(config)
+    (folder / "last.ckpt").write_bytes(content)
+    with pytest.raises(DataError, match=r"(?s)last\.ckpt: cannot be resumed from.*--overwrite"):
+        train(config, resume=True)
 
 
 @pytest.mark.slow

@@ -55,7 +55,10 @@ class SplitsConfig(Section):
         for i, (name, start, end) in enumerate(blocks):
             for other, begin, finish in blocks[:i]:
                 if start < finish and begin < end:
-                    raise ValueError(f"a {name} period and a {other} period overlap")
+                    first, last = max(start, begin), min(end, finish)
+                    raise ValueError(
+                        f"a {name} period and a {other} period overlap: {first} to {last}"
+                    )
         if not self.train:
             raise ValueError("no training period is given")
 

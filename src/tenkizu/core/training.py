@@ -2,6 +2,7 @@
 
 import logging
 import math
+import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,6 +89,11 @@ class TrainingModule(pl.LightningModule):
         self.bad_batches = 0
         self._bad_in_a_row = 0
         self._bad_now = False
+        self.trainer_began = False
+
+    def on_train_start(self) -> None:
+        """Note that a checkpoint to resume from, if any, was read."""
+        self.trainer_began = True
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union of forms
         """AdamW, decay on matrices and kernels only unless ``decay_all``, and the schedule."""
@@ -319,8 +325,19 @@ def fit(
         micro = train.micro_batch or train.batch_size
         raise TrainingError(
             f"out of memory with {micro} samples at a time: {error}",
-            next_step=f"set train.micro_batch={max(micro // 2, 1)}",
+            next_step=f"set train.micro_batch={micro // 2}"
+            if micro > 1
+            else "choose a smaller network or coarser maps, or a device with more memory",
         ) from None
+    except (pickle.UnpicklingError, EOFError, KeyError, RuntimeError) as error:
+        if not resume or module.trainer_began:
+            raise
+        raise DataError(
+            f"cannot be resumed from: {next(iter(str(error).splitlines()), 'it is empty')}",
+            file=last,
+            expected="the checkpoint of this run",
+            next_step="delete it and start again with --overwrite",
+        ) from error
     best = folder / "best.ckpt"
     if best.exists():
         state = torch.load(best, map_location="cpu", weights_only=True)

@@ -21,9 +21,9 @@ from tenkizu.patterns.analogues import (
     s1_distances,
 )
 from tenkizu.patterns.blocks import coarse_grid
-from tenkizu.patterns.coarsen import coarsen
 from tenkizu.patterns.members import Member
 from tenkizu.patterns.model import run_networks
+from tenkizu.patterns.physics.coarsen import coarsen
 
 ARRAYS, DAYS = "analogues.safetensors", "analogues.json"
 

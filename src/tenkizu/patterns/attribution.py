@@ -29,7 +29,7 @@ Output = Callable[[Tensor], Tensor]
 
 
 class Network(Protocol):
-    """A network in three parts; every `tenkizu.patterns.backbones.Backbone` is one."""
+    """A network in three parts; every `tenkizu.patterns.networks.backbones.Backbone` is one."""
 
     training: bool
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
-from tenkizu.patterns.channels import CHANNELS, SETS, describe
-from tenkizu.patterns.coarsen import coarsen, coarsen_axis
 from tenkizu.patterns.config import DataConfig
-from tenkizu.patterns.derive import derive, required
-from tenkizu.patterns.maps import MapSource
+from tenkizu.patterns.physics.channels import CHANNELS, SETS, describe
+from tenkizu.patterns.physics.coarsen import coarsen, coarsen_axis
+from tenkizu.patterns.physics.derive import derive, required
+from tenkizu.patterns.reading.maps import MapSource
 
 FORMULA_VERSION = 1
 """Raised when a formula of a derived field changes, so that older stores are made anew."""

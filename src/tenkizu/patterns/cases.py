@@ -14,9 +14,9 @@ from tenkizu.patterns.analogues import write_analogues
 from tenkizu.patterns.attribution import integrated_gradients
 from tenkizu.patterns.config import ReportConfig
 from tenkizu.patterns.dataset import PatternDataset
-from tenkizu.patterns.days import DayTable
 from tenkizu.patterns.labelled_days import store_times
 from tenkizu.patterns.model import PatternModel, run_networks
+from tenkizu.patterns.verification.days import DayTable
 
 log = logging.getLogger(__name__)
 

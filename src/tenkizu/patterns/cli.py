@@ -220,8 +220,8 @@ def label_jc(
     from tenkizu.core.samples import input_path
     from tenkizu.patterns.config import LabelsConfig
     from tenkizu.patterns.labels import write_labels
-    from tenkizu.patterns.maps import open_files
     from tenkizu.patterns.preparation import computed_labels
+    from tenkizu.patterns.reading.maps import open_files
 
     try:
         latitude, longitude = (float(part) for part in centre.split(","))
@@ -310,7 +310,7 @@ def _parameters(settings: Any, channels: int, catalogue: Any) -> int | None:  # 
     """Parameters of the network; None if they depend on the size of maps not yet prepared."""
     from tenkizu.core.grid import Grid
     from tenkizu.core.store import SampleStore
-    from tenkizu.patterns.backbones import parameters
+    from tenkizu.patterns.networks.backbones import parameters
 
     shape, model = None, settings.model
     if settings.data.store.is_dir():
@@ -328,7 +328,7 @@ def show_scores(scores: Mapping[str, Any], split: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tenkizu.patterns.score_text import number, with_interval
+    from tenkizu.patterns.verification.score_text import number, with_interval
 
     console = Console()
     table = Table(title=f"{split}: {scores['n_days']} days", title_justify="left")
@@ -373,7 +373,7 @@ def _show_comparison(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tenkizu.patterns.score_text import number
+    from tenkizu.patterns.verification.score_text import number
 
     table = Table()
     shown = {

@@ -14,10 +14,10 @@ from tenkizu.core.config import config_hash, dump_config
 from tenkizu.core.errors import ConfigError, TenkizuError
 from tenkizu.core.store import atomic, read_json, write_json
 from tenkizu.patterns.config import PatternsConfig
-from tenkizu.patterns.days import DayTable
-from tenkizu.patterns.score_summary import Ranking
-from tenkizu.patterns.scores import paired_difference
 from tenkizu.patterns.training import train
+from tenkizu.patterns.verification.days import DayTable
+from tenkizu.patterns.verification.score_summary import Ranking
+from tenkizu.patterns.verification.scores import paired_difference
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from tenkizu.core.store import SampleStore
 from tenkizu.patterns.inputs import Inputs, require_channels
 from tenkizu.patterns.labelled_days import store_times
-from tenkizu.patterns.season import season_terms
+from tenkizu.patterns.physics.season import season_terms
 
 DAY = np.timedelta64(24, "h")
 

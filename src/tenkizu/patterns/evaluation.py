@@ -12,19 +12,19 @@ from tenkizu.core.config import build_config
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.periods import parse_period
 from tenkizu.core.store import SampleStore, write_json, write_text
-from tenkizu.patterns.baselines import Climatology
 from tenkizu.patterns.catalogues import Catalogue
 from tenkizu.patterns.config import LabelsConfig
-from tenkizu.patterns.cross_fitting import HELD_OUT, IN_SAMPLE
-from tenkizu.patterns.days import DayTable
 from tenkizu.patterns.labelled_days import LabelledDays
 from tenkizu.patterns.labelling import read_labels_file
 from tenkizu.patterns.map_batches import DayMaps, file_maps, open_model_files, store_maps
 from tenkizu.patterns.model import PatternModel
-from tenkizu.patterns.score_summary import Ranking
-from tenkizu.patterns.score_text import as_text
-from tenkizu.patterns.scores import score_days
-from tenkizu.patterns.thresholds import Thresholds
+from tenkizu.patterns.verification.baselines import Climatology
+from tenkizu.patterns.verification.cross_fitting import HELD_OUT, IN_SAMPLE
+from tenkizu.patterns.verification.days import DayTable
+from tenkizu.patterns.verification.score_summary import Ranking
+from tenkizu.patterns.verification.score_text import as_text
+from tenkizu.patterns.verification.scores import score_days
+from tenkizu.patterns.verification.thresholds import Thresholds
 
 log = logging.getLogger(__name__)
 
@@ -208,13 +208,13 @@ def _drawings(
     table: DayTable, catalogue: Catalogue, scores: Mapping[str, Any]
 ) -> dict[str, Callable[[Path], Any]]:
     """The figures of an evaluation by file name."""
-    from tenkizu.patterns.calendar_chart import draw_calendar
-    from tenkizu.patterns.class_panels import (
+    from tenkizu.patterns.figures.calendar_chart import draw_calendar
+    from tenkizu.patterns.figures.class_panels import (
         draw_confusion_matrices,
         draw_pr_curves,
         draw_reliability,
     )
-    from tenkizu.patterns.score_bars import draw_class_bars
+    from tenkizu.patterns.figures.score_bars import draw_class_bars
 
     return {
         "class_scores.png": lambda path: draw_class_bars(path, scores),

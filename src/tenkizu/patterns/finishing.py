@@ -14,17 +14,22 @@ from tenkizu.core.store import SampleStore, atomic, read_json, write_json
 from tenkizu.patterns.analogue_bank import AnalogueBank, write_bank
 from tenkizu.patterns.cases import write_cases
 from tenkizu.patterns.config import PatternsConfig
-from tenkizu.patterns.cross_fitting import HELD_OUT, IN_SAMPLE, cross_fit, validation_groups
-from tenkizu.patterns.days import DayTable
 from tenkizu.patterns.evaluation import write_evaluation
 from tenkizu.patterns.fitting import Fitted, calibrate, exported_thresholds, loss_facts, tuning
 from tenkizu.patterns.labelled_days import LabelledDays
 from tenkizu.patterns.members import Member
 from tenkizu.patterns.model import Outputs, PatternModel, combine, export, run_networks
 from tenkizu.patterns.run_records import calibration_json, model_details, norm, write_history
-from tenkizu.patterns.score_report import class_report
-from tenkizu.patterns.thresholds import Thresholds
 from tenkizu.patterns.training import Fold
+from tenkizu.patterns.verification.cross_fitting import (
+    HELD_OUT,
+    IN_SAMPLE,
+    cross_fit,
+    validation_groups,
+)
+from tenkizu.patterns.verification.days import DayTable
+from tenkizu.patterns.verification.score_report import class_report
+from tenkizu.patterns.verification.thresholds import Thresholds
 
 log = logging.getLogger(__name__)
 
@@ -226,9 +231,9 @@ def _draw(
     headline: dict[str, Any],
 ) -> None:
     """Curves, confusion of the last split, charts of the best and worst days, and the report."""
-    from tenkizu.patterns.case_figures import Cases, draw_days
-    from tenkizu.patterns.class_panels import draw_confusion_matrices
-    from tenkizu.patterns.loss_curve import draw_loss_curve
+    from tenkizu.patterns.figures.case_figures import Cases, draw_days
+    from tenkizu.patterns.figures.class_panels import draw_confusion_matrices
+    from tenkizu.patterns.figures.loss_curve import draw_loss_curve
     from tenkizu.patterns.reporting import report
 
     draw_loss_curve(folder / "loss_curve.png", read_json(folder / "history.json", "a history"))

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenkizu.patterns.calibration import Calibration, fit_calibration
 from tenkizu.patterns.config import PatternsConfig
 from tenkizu.patterns.labelled_days import LabelledDays
 from tenkizu.patterns.members import Member
 from tenkizu.patterns.model import Outputs, combine, run_networks
-from tenkizu.patterns.thresholds import Thresholds, tune_thresholds
 from tenkizu.patterns.training import Fold
+from tenkizu.patterns.verification.calibration import Calibration, fit_calibration
+from tenkizu.patterns.verification.thresholds import Thresholds, tune_thresholds
 
 
 @dataclass(frozen=True)

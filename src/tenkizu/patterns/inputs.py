@@ -12,10 +12,10 @@ from tenkizu.core.normaliser import ChannelScale
 from tenkizu.core.stats import Moments
 from tenkizu.core.store import SampleStore
 from tenkizu.patterns.blocks import channel_names
-from tenkizu.patterns.channels import CHANNELS
 from tenkizu.patterns.config import DataConfig
 from tenkizu.patterns.moments import LOG, load_moments, merge_moments
-from tenkizu.patterns.season import season_terms
+from tenkizu.patterns.physics.channels import CHANNELS
+from tenkizu.patterns.physics.season import season_terms
 
 SEASON = ("f1_season", "f2_season", "f3_season", "f4_season")
 BEFORE = "@-24h"

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from tenkizu.core.errors import DataError
 from tenkizu.core.store import SampleStore
-from tenkizu.patterns.baselines import Climatology, persistence, prevalence
-from tenkizu.patterns.days import DayTable
 from tenkizu.patterns.labels import LabelTable
 from tenkizu.patterns.model import Outputs
+from tenkizu.patterns.verification.baselines import Climatology, persistence, prevalence
+from tenkizu.patterns.verification.days import DayTable
 
 BASELINES = ("prevalence", "climatology", "persistence")
 

@@ -16,17 +16,17 @@ from tenkizu.core.grid import Grid
 from tenkizu.core.samples import input_path
 from tenkizu.core.store import SampleStore
 from tenkizu.patterns.blocks import blocks_of, coarse_grid, require_natives
-from tenkizu.patterns.coarsen import coarsen
 from tenkizu.patterns.config import LabelsConfig
 from tenkizu.patterns.dataset import DAY, PatternDataset
 from tenkizu.patterns.labelled_days import store_times
 from tenkizu.patterns.labelling import labels_of
 from tenkizu.patterns.labels import LabelTable
-from tenkizu.patterns.map_checks import first_difference
-from tenkizu.patterns.maps import MapSource, open_files
 from tenkizu.patterns.model import PatternModel
+from tenkizu.patterns.physics.coarsen import coarsen
+from tenkizu.patterns.physics.season import season_terms
 from tenkizu.patterns.preparation import computed_labels
-from tenkizu.patterns.season import season_terms
+from tenkizu.patterns.reading.map_checks import first_difference
+from tenkizu.patterns.reading.maps import MapSource, open_files
 
 BATCH = 64
 

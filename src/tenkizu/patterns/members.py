@@ -25,7 +25,7 @@ from tenkizu.patterns.labelled_days import LabelledDays
 from tenkizu.patterns.losses import make_loss
 from tenkizu.patterns.module import MODES, PatternModule
 from tenkizu.patterns.network import PatternNet
-from tenkizu.patterns.season import season_terms
+from tenkizu.patterns.physics.season import season_terms
 
 log = logging.getLogger(__name__)
 

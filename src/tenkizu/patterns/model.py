@@ -14,13 +14,13 @@ from torch import Tensor
 from tenkizu.core.checkpoint import find_model, load_model, load_weights, save_model
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
-from tenkizu.patterns.calibration import Calibration, sigmoid
 from tenkizu.patterns.catalogues import Catalogue
 from tenkizu.patterns.inputs import Inputs
 from tenkizu.patterns.labelling import catalogue_from_json, catalogue_to_json
 from tenkizu.patterns.network import PatternNet
-from tenkizu.patterns.score_summary import Ranking
-from tenkizu.patterns.thresholds import Thresholds
+from tenkizu.patterns.verification.calibration import Calibration, sigmoid
+from tenkizu.patterns.verification.score_summary import Ranking
+from tenkizu.patterns.verification.thresholds import Thresholds
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from tenkizu.core.training import TrainingModule, gather, world
-from tenkizu.patterns.average_precision import average_precision, mean_over
 from tenkizu.patterns.config import PatternsTrainConfig
 from tenkizu.patterns.network import PatternNet
+from tenkizu.patterns.verification.average_precision import average_precision, mean_over
 
 MODES = {"val_map": "max", "val_loss": "min"}
 """Whether more or less of each validation quantity is better."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tenkizu.core.errors import DataError
 from tenkizu.core.stats import Moments
 from tenkizu.core.store import MAKE_AGAIN, SampleStore
-from tenkizu.patterns.channels import CHANNELS
+from tenkizu.patterns.physics.channels import CHANNELS
 
 FILE = "moments.npy"
 FIELDS = ("count", "mean", "m2", "min", "max")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tenkizu.core.grid import Grid
 from tenkizu.core.store import atomic
-from tenkizu.patterns.channels import CHANNELS, Channel
+from tenkizu.patterns.physics.channels import CHANNELS, Channel
 
 Write = Callable[[int, Mapping[str, NDArray[np.float32]]], None]
 

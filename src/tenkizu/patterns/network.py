@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from tenkizu.core.normaliser import ChannelScale, Normaliser
 from tenkizu.patterns.annual_cycle import HARMONICS
-from tenkizu.patterns.backbones import build_backbone, rebuild_options
 from tenkizu.patterns.config import ModelConfig
 from tenkizu.patterns.inputs import SEASON, Inputs
+from tenkizu.patterns.networks.backbones import build_backbone, rebuild_options
 
 
 class PatternNet(nn.Module):

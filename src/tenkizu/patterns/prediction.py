@@ -18,7 +18,7 @@ from tenkizu.patterns.analogue_bank import AnalogueBank
 from tenkizu.patterns.analogues import Analogues
 from tenkizu.patterns.map_batches import DayMaps, file_maps, open_model_files, store_maps
 from tenkizu.patterns.model import Outputs, PatternModel
-from tenkizu.patterns.thresholds import TUNED
+from tenkizu.patterns.verification.thresholds import TUNED
 
 log = logging.getLogger(__name__)
 

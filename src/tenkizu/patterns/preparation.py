@@ -23,15 +23,15 @@ from tenkizu.patterns.blocks import (
     require_natives,
 )
 from tenkizu.patterns.catalogues import JC
-from tenkizu.patterns.channels import CHANNELS
 from tenkizu.patterns.config import DataConfig, LabelsConfig, PatternsConfig
-from tenkizu.patterns.derive import required
-from tenkizu.patterns.era5 import file_name, plan, tasks_for
 from tenkizu.patterns.jenkinson_collison import classify, indices
 from tenkizu.patterns.labels import write_labels
-from tenkizu.patterns.map_choice import require_files
-from tenkizu.patterns.maps import MapSource, open_era5, open_files
 from tenkizu.patterns.moments import FILE as MOMENTS
+from tenkizu.patterns.physics.channels import CHANNELS
+from tenkizu.patterns.physics.derive import required
+from tenkizu.patterns.reading.era5 import file_name, plan, tasks_for
+from tenkizu.patterns.reading.map_choice import require_files
+from tenkizu.patterns.reading.maps import MapSource, open_era5, open_files
 from tenkizu.patterns.year_store import Fields, Times, Track, moments_file, write_year
 
 log = logging.getLogger(__name__)

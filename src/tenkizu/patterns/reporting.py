@@ -12,21 +12,21 @@ from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 from tenkizu.core.report import Html, Section, missing, paragraph, table
 from tenkizu.core.run_report import PURPOSE, Draw, RunReport
-from tenkizu.patterns.calendar_chart import draw_calendar
-from tenkizu.patterns.case_figures import (
+from tenkizu.patterns.figures.calendar_chart import draw_calendar
+from tenkizu.patterns.figures.case_figures import (
     Cases,
     day_texts,
     draw_analogues,
     draw_channel_totals,
     draw_days,
 )
-from tenkizu.patterns.class_panels import (
+from tenkizu.patterns.figures.class_panels import (
     draw_confusion_matrices,
     draw_pr_curves,
     draw_reliability,
 )
-from tenkizu.patterns.days import DayTable
-from tenkizu.patterns.loss_curve import draw_loss_curve
+from tenkizu.patterns.figures.loss_curve import draw_loss_curve
+from tenkizu.patterns.figures.score_bars import draw_class_bars
 from tenkizu.patterns.report_tables import (
     Scores,
     class_table,
@@ -36,7 +36,7 @@ from tenkizu.patterns.report_tables import (
     summary_notes,
     summary_table,
 )
-from tenkizu.patterns.score_bars import draw_class_bars
+from tenkizu.patterns.verification.days import DayTable
 
 _OF_THE_MAP = (
     "The Jenkinson-Collison types follow from the pressure map by a rule: a high score shows that "

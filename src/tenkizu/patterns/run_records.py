@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenkizu.core.store import SampleStore, read_json, write_json
-from tenkizu.patterns.calibration import Calibration
 from tenkizu.patterns.config import PatternsConfig
 from tenkizu.patterns.fitting import Fitted
 from tenkizu.patterns.labelled_days import LabelledDays
 from tenkizu.patterns.members import Member
 from tenkizu.patterns.moments import load_moments
+from tenkizu.patterns.verification.calibration import Calibration
 
 
 def model_details(

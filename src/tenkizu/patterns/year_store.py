@@ -15,10 +15,10 @@ from tenkizu import __version__
 from tenkizu.core.grid import Grid
 from tenkizu.core.store import StoreWriter, atomic
 from tenkizu.patterns.blocks import BLOCK_DAYS, FORMULA_VERSION, Maps, blocks_of
-from tenkizu.patterns.maps import MapSource
 from tenkizu.patterns.moments import moment_rows, moments_of
 from tenkizu.patterns.netcdf_year import Write, netcdf_year
-from tenkizu.patterns.season import season_terms
+from tenkizu.patterns.physics.season import season_terms
+from tenkizu.patterns.reading.maps import MapSource
 
 Times = NDArray[np.datetime64]
 Track = Callable[[Iterable[Any], str], Iterable[Any]]

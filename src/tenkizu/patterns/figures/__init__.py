@@ -1,0 +1,1 @@
+"""Weather charts and score figures."""

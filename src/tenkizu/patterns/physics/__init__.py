@@ -1,0 +1,1 @@
+"""Channels and their formulas: derived fields, seasons, coarser grids."""

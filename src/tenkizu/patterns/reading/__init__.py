@@ -1,0 +1,1 @@
+"""Maps from files of any convention: what a file is, what it holds, and one source over many."""

@@ -1,0 +1,1 @@
+"""Scores, baselines, intervals, calibration and thresholds; nothing here needs torch."""
