@@ -18,7 +18,7 @@ else
 endif
 	touch $@
 
-demo: setup  ## Train on real rain, score it, draw it (about 5 minutes on 2 cores)
+demo: setup  ## Train on real maps and real rain, score, draw (about 7 minutes on 2 cores)
 	$(BIN)/tenkizu demo --output demo
 
 test: setup  ## Run the tests (minutes)

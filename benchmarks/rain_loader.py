@@ -14,7 +14,6 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,19 +123,18 @@ def make(folder: Path, count: int, side: int, block: int, netcdf: int) -> Sample
 
 
 def rate(dataset: Dataset[Any], order: list[int], workers: int) -> float:
-    """Samples per second, from the first batch on; starting workers is not counted."""
-    loader = DataLoader(dataset, BATCH, sampler=order, num_workers=workers)
-    batches: Iterator[Any] = iter(loader)
-    for _ in range(warm_up(workers)):
-        next(batches)
+    """Samples per second of one epoch, after a short one that starts the workers."""
+    sampler = order[: 2 * BATCH]
+    loader = DataLoader(
+        dataset, BATCH, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
+    )
+    for _ in loader:
+        pass
+    sampler[:] = order
     began = time.perf_counter()
-    timed = sum(1 for _ in batches)
-    return BATCH * timed / (time.perf_counter() - began)
-
-
-def warm_up(workers: int) -> int:
-    """Batches that workers may have fetched before the clock starts, and one."""
-    return 1 + 2 * workers
+    for _ in loader:
+        pass
+    return len(order) / (time.perf_counter() - began)
 
 
 def main() -> None:
@@ -179,7 +177,7 @@ def main() -> None:
                         # Slow, and steady: a few samples, twice, are enough.
                         if repeat > 1:
                             continue
-                        order = order[: BATCH * (warm_up(workers) + 3)]
+                        order = order[: 4 * BATCH]
                     rates[way].append(rate(dataset, order, workers))
             median = {way: float(np.median(values)) for way, values in rates.items()}
             mapped, _, blocked = median.values()

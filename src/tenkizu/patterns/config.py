@@ -267,20 +267,6 @@ class SamplerConfig(Section):
     )
 
 
-class AugmentConfig(Section):
-    """Random changes of training maps that keep their meaning."""
-
-    shift_cells: NonNegativeInt = Field(
-        default=0, description="Shift maps by up to this many cells, edges replicated."
-    )
-    noise: NonNegativeFloat = Field(
-        default=0.0, description="Standard deviation of noise added to standardised channels."
-    )
-    mixup: NonNegativeFloat = Field(
-        default=0.0, description="Parameter of mixup's beta distribution; 0 for none."
-    )
-
-
 class PatternsRunConfig(RunConfig):
     """Where a run writes, and under which names."""
 
@@ -403,7 +389,6 @@ class PatternsConfig(Section):
     model: ModelConfig = Field(default=ModelConfig(), description="The network.")
     loss: LossConfig = Field(default=LossConfig(), description="The loss.")
     sampler: SamplerConfig = Field(default=SamplerConfig(), description="The order of days.")
-    augment: AugmentConfig = Field(default=AugmentConfig(), description="Random changes.")
     train: PatternsTrainConfig = Field(default=PatternsTrainConfig(), description="Training.")
     calibration: CalibrationConfig = Field(
         default=CalibrationConfig(), description="Correction of probabilities."
