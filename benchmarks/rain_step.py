@@ -13,7 +13,8 @@ of 53 x 480 x 480 cells with the 111,418,992 parameters of `v5`, on CPU in float
 Each runs in a process of its own, in turns, so that they meet the same machine; medians after
 warm-up. Arithmetic is that of the matrix products of one forward and backward pass, counted by
 torch; the peak is the best square matrix product of the same process with the same threads, in the
-same turns. Memory is the highest RssAnon of the process.
+same turns. Memory is the highest RssAnon of the process. Beside another program that uses a core,
+threads wait for each other and a step can take ten times as long.
 """
 
 import argparse
@@ -199,11 +200,12 @@ def start(*arguments: Any) -> tuple[Callable[[], Any], Callable[[], None]]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--side", type=int, default=480, help="cells on a side, a multiple of 160")
     parser.add_argument("--turns", type=int, default=7, help="timed steps of each way")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of each process")
     parser.add_argument("--quick", action="store_true", help="a small network on 160 x 160 cells")
     options = parser.parse_args()
-    shape, side = V5, 480
+    shape, side = V5, options.side
     if options.quick:
         shape, side, options.turns = V5.model_copy(update=SMALL), 160, 3
     work = gflop(shape, side)
@@ -212,7 +214,8 @@ def main() -> None:
         f"{os.cpu_count()} cores, {options.threads} threads; {parameters:,} parameters, one sample "
         f"of {CHANNELS} x {side} x {side}, {work:.0f} GFLOP a step"
     )
-    print(f"largest difference between both outputs: {difference(shape, side):.1g} of the largest")
+    apart = difference(shape, 160)
+    print(f"largest difference between both outputs: {apart:.1g} of the largest")
     steppers = {way: start(way, shape, side, options.threads) for way in WAYS}
     found: dict[str, list[tuple[float, float, float]]] = {way: [] for way in WAYS}
     for _ in range(WARM_UP + options.turns):

@@ -14,6 +14,9 @@ from tenkizu.patterns.cli import app as patterns_app
 from tenkizu.rain.cli import app as rain_app
 from tenkizu.rain.cli import show_table
 
+FILES = 6
+"""Files of the training that `models` names."""
+
 
 class System(StrEnum):
     """The two systems."""
@@ -134,8 +137,13 @@ def _describe_model(meta: dict[str, Any]) -> None:
     grid = meta["grid"].get("describe") or Grid.from_json(meta["grid"]).describe()
     typer.echo(f"{meta['name']}: {meta['kind']}, {meta['parameters']:,} parameters")
     typer.echo(f"  weights     {meta['weights_sha256'][:12]}")
-    typer.echo(f"  input       {', '.join(c['name'] for c in meta['channels'])}")
-    typer.echo(f"  trained on  {', '.join(meta['trained_on']['files'])}")
+    names = [channel["name"] for channel in meta["channels"]]
+    if "members" in meta:
+        names = [name for kind in meta["members"][0]["inputs"].values() for name in kind]
+    files = meta["trained_on"]["files"]
+    listed = ", ".join(files[:FILES]) + (f", ... ({len(files)} files)" if files[FILES:] else "")
+    typer.echo(f"  input       {', '.join(names)}")
+    typer.echo(f"  trained on  {listed}")
     typer.echo(f"  grid        {grid}")
     typer.echo(
         f"  chosen by   {chosen['quantity']} {chosen['value']:.3f} on {chosen['on']}, "

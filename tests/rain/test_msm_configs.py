@@ -97,6 +97,12 @@ def test_a_recipe_trains_and_is_scored(trained, name):
     # The reference network cannot see the amount it splits.
     assert ("S" in channels[53:]) == (name == "rain_msm")
     assert len(channels) == (53 if name == "rain_msm_v5" else 64)
+    # Only the reference recipe scales by groups; of rain the bounds are amounts in mm.
+    groups = trained[name] / "scaler_groups.json"
+    assert groups.exists() == (name == "rain_msm_v5")
+    if groups.exists():
+        largest = json.loads(groups.read_text())["group_minmax"]["precip"]["max"]
+        assert model["channels"][48]["std"] == largest > 10
     for split in ("validation", "test"):
         scores = json.loads((trained[name] / "evaluation" / split / "scores.json").read_text())
         assert scores["n_windows"] == 2
@@ -150,6 +156,7 @@ def test_v5_is_the_reference_recipe(recipe):
     assert (loss.kl, loss.focal) == (0, 0)
     data = config.data
     assert (data.tile, data.flips, data.drop_neighbours, data.context) == (None, False, 0, [])
+    assert data.scaling == "minmax_groups"
 
 
 # ---------------------------------------------------------------------------- samples
@@ -240,11 +247,12 @@ def test_some_fields_may_be_chosen_in_any_order(recipe, folder):
         ("data.time_reversal=true", "weather does not run backwards"),
         ("data.fields=[]", "must name s"),
         ("model.prior=linear", "needs 's' in data.context"),
+        ("data.scaling=standard data.scaler_file=a.json", "needs scaling=minmax_groups"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(recipe, override, words):
     with pytest.raises(ConfigError) as caught:
-        recipe("rain_msm_v5", override)
+        recipe("rain_msm_v5", *override.split())
     assert words in str(caught.value)
 
 

@@ -26,6 +26,10 @@ STORE_VERSION = 1
 MAKE_AGAIN = "run `prepare` again with --overwrite"
 
 
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
+
 def fsync(path: Path) -> None:
     """Force a file's bytes to disk."""
     with path.open("rb") as handle:
@@ -43,6 +47,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield part
+        # Some libraries write for the owner only; a shared folder shall be readable.
+        part.chmod(0o666 & ~_UMASK)
         fsync(part)
         part.replace(path)
     finally:

@@ -113,6 +113,7 @@ def compare(
     Equal runs that are finished are used again. Writes compare.csv and compare.json.
     """
     from tenkizu.core.config import dump_config
+    from tenkizu.core.store import write_text
     from tenkizu.patterns.comparison import BACKBONES, finished, plan_runs
     from tenkizu.patterns.comparison import compare as run
 
@@ -131,8 +132,7 @@ def compare(
             typer.echo(f"{planned.folder}  {state}")
         return
     output = settings.run.dir / settings.run.name
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "config.yaml").write_text(dump_config(settings), encoding="utf-8")
+    write_text(output / "compare.yaml", dump_config(settings))
     rows = run(runs, output, track=track)
     _show_comparison(rows)
     typer.echo(f"tables: {output / 'compare.csv'}, {output / 'compare.json'}")

@@ -210,7 +210,7 @@ class ModelConfig(Section):
 
     backbone: str = Field(
         default="simple",
-        description="simple, resnet_small, deformable, convnext_tiny, or timm:NAME.",
+        description="simple, resnet_small, deformable, convnext_tiny, projection, or timm:NAME.",
     )
     options: dict[str, Any] = Field(
         default={}, description="Further arguments of the network, such as layer_scale."

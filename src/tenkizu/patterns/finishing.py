@@ -15,7 +15,14 @@ from tenkizu.patterns.analogue_bank import AnalogueBank, write_bank
 from tenkizu.patterns.cases import write_cases
 from tenkizu.patterns.config import PatternsConfig
 from tenkizu.patterns.evaluation import write_evaluation
-from tenkizu.patterns.fitting import Fitted, calibrate, exported_thresholds, loss_facts, tuning
+from tenkizu.patterns.fitting import (
+    Fitted,
+    calibrate,
+    exported_thresholds,
+    learnt_truth,
+    loss_facts,
+    tuning,
+)
 from tenkizu.patterns.labelled_days import LabelledDays
 from tenkizu.patterns.members import Member
 from tenkizu.patterns.model import Outputs, PatternModel, combine, export, run_networks
@@ -153,7 +160,7 @@ def _validation_table(
         return days.day_table(indices, outputs, predicted, thresholds.decided), IN_SAMPLE
     decisions = cross_fit(
         outputs.logits,
-        days.targets[indices],
+        learnt_truth(days, one),
         validation_groups(days.local[indices]),
         labels,
         kind=config.calibration.kind,

@@ -47,6 +47,14 @@ def calibrate(
     return Fitted(fold, members, calibrations, combine(logits, calibrations, embedding))
 
 
+def learnt_truth(days: LabelledDays, one: Fitted) -> NDArray[np.bool_]:
+    """Targets (n, L) of a fold's validation days, without types that no training day has.
+
+    Such a type stays undefined whatever validation holds of it: the network cannot know it.
+    """
+    return days.targets[one.fold.validation] & days.targets[one.fold.train].any(axis=0)
+
+
 def loss_facts(config: PatternsConfig, member: Member) -> dict[str, Any]:
     """What calibration must know of the training."""
     return {
@@ -77,7 +85,7 @@ def exported_thresholds(
 ) -> Thresholds:
     """The exported thresholds: of all validation days, each by its own fold's members."""
     labels = days.table.catalogue.labels
-    truth = np.concatenate([days.targets[one.fold.validation] for one in fitted])
+    truth = np.concatenate([learnt_truth(days, one) for one in fitted])
     probs = np.concatenate([one.validation.calibrated for one in fitted])
     return tune_thresholds(truth, probs, labels, **tuning(config, labels)).described(
         "all validation days", "days of no split"

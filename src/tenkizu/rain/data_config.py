@@ -118,6 +118,17 @@ class DataConfig(RainFiles):
         "before all else: base names of those in the store, or msm24 for the reference network's "
         "24; none for rain alone.",
     )
+    scaling: Literal["standard", "minmax_groups"] = Field(
+        default="standard",
+        description="Fields, and P beside them, by mean and deviation in training (P as its "
+        "logarithm), or, as the reference program, by minimum and maximum of both lead times, "
+        "written to scaler_groups.json.",
+    )
+    scaler_file: Path | None = Field(
+        default=None,
+        description="A scaler_groups.json whose minima and maxima are used, not those of the "
+        "store; for scaling=minmax_groups.",
+    )
     context: list[ContextChannel] = Field(
         default=["s", "p", "n"],
         description="What the network sees: the total (s), the one before (p), the one after (n); "
@@ -182,6 +193,10 @@ class DataConfig(RainFiles):
             )
         if self.fields and self.source != "msm":
             raise ValueError("fields need source=msm: files of rain have none")
+        if self.scaling == "minmax_groups" and not self.fields:
+            raise ValueError("scaling=minmax_groups is for fields: rain alone keeps its own")
+        if self.scaler_file is not None and self.scaling == "standard":
+            raise ValueError("scaler_file needs scaling=minmax_groups")
         if self.fields and self.time_reversal:
             raise ValueError("time_reversal is for rain alone: weather does not run backwards")
         return self

@@ -65,6 +65,13 @@ def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
     from tenkizu.core.training import fit
     from tenkizu.rain.dataset import RainDataset, input_channels
     from tenkizu.rain.fields import field_scales
+    from tenkizu.rain.group_scaling import (
+        SCALER_FILE,
+        bounds_of,
+        group_scaled,
+        read_scaler_groups,
+        scaler_groups,
+    )
     from tenkizu.rain.model import Disaggregator, export
     from tenkizu.rain.module import MODES, RainModule
     from tenkizu.rain.sources import Sources, describe_sources, merged_moments, merged_tables
@@ -83,6 +90,12 @@ def _train_here(config: RainConfig, resume: bool, track: Track | None) -> Path:
     pl.seed_everything(config.train.seed, workers=False, verbose=False)
     fields = field_scales(config.data, stores[config.data.name])
     scales = input_channels(config.data, merged_moments(stores), fields)
+    if config.data.scaling == "minmax_groups":
+        given = config.data.scaler_file
+        bounds = read_scaler_groups(given) if given else bounds_of(stores[config.data.name])
+        scales = group_scaled(scales, bounds, given or config.data.store)
+        if place.rank == 0:
+            write_json(folder / SCALER_FILE, scaler_groups(bounds))
     net = Disaggregator(config.model, scales)
     for part, count in parameter_table(net.network).items():
         log.debug("parameters: %s %d", part, count)
