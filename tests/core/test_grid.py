@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tenkizu
-from tenkizu.core.errors import CheckFailed, ConfigError, DataError, TenkizuError, TrainingError
+from tenkizu.core.errors import (
+    CheckFailed,
+    ConfigError,
+    DataError,
+    DownloadError,
+    TenkizuError,
+    TrainingError,
+)
 from tenkizu.core.grid import Grid
 from tenkizu.core.samples import input_path, samples_folder, shipped_configs
 
@@ -165,7 +172,8 @@ def test_message_leaves_out_what_is_not_known(parts, message):
 
 def test_each_kind_of_error_has_its_exit_code():
     codes = {kind: kind("wrong").exit_code for kind in TenkizuError.__subclasses__()}
-    assert codes == {CheckFailed: 1, ConfigError: 2, DataError: 3, TrainingError: 5}
+    expected = {CheckFailed: 1, ConfigError: 2, DataError: 3, DownloadError: 4, TrainingError: 5}
+    assert codes == expected
 
 
 # Samples

@@ -127,6 +127,16 @@ def log_to(folder: Path, rank: int) -> None:
     root.debug("process %d on %s, rank %d", os.getpid(), socket.gethostname(), rank)
     for logger in lightning:
         logger.addHandler(handler)
+    quieten_lightning()
+
+
+def quieten_lightning() -> None:
+    """Let Lightning's warnings through, and not what it announces at INFO: hardware and tips.
+
+    To be called after it is imported too, since it sets its own level then.
+    """
+    for name in LIGHTNING_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def log_to_terminal(verbose: bool) -> None:

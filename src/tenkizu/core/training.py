@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 from tenkizu.core.callbacks import ExponentialAverage, History, TrainingProgress
 from tenkizu.core.errors import ConfigError, DataError, TrainingError
 from tenkizu.core.heap import keep_freed_memory
-from tenkizu.core.launch import LIGHTNING_LOGGERS, Place
+from tenkizu.core.launch import Place, quieten_lightning
 from tenkizu.core.run_config import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -292,10 +292,7 @@ def fit(
     ]
     for expected in QUIET:
         warnings.filterwarnings("ignore", message=expected)
-    for name in LIGHTNING_LOGGERS:
-        # Lightning announces hardware and tips at INFO, once per trainer, and resets its level when
-        # it is imported; warnings still come through.
-        logging.getLogger(name).setLevel(logging.WARNING)
+    quieten_lightning()
     if not torch.cuda.is_available():
         keep_freed_memory()
     trainer = pl.Trainer(
