@@ -138,7 +138,7 @@ def library_deformable(path: str) -> Callable[[], float]:
     """A step of `deformable` with torchvision's operator on CPU."""
     from torchvision.ops import deform_conv2d
 
-    from tenkizu.patterns import deformable
+    from tenkizu.patterns.networks import deformable
 
     def library(x, offset, weight, stride):
         return deform_conv2d(x, offset, weight, stride=stride, padding=1)
