@@ -202,6 +202,13 @@ class ScoresConfig(Section):
         description="Sides of its square windows, cells; an empty list leaves the score out.",
     )
 
+    advection_levels: list[PositiveInt] = Field(
+        default=[850],
+        min_length=1,
+        description="Pressure levels, hPa, whose mean wind carries the rain of the advection "
+        "baseline, where the store has their winds.",
+    )
+
     @field_validator("fss_windows")
     @classmethod
     def _centred(cls, sides: list[int]) -> list[int]:

@@ -13,6 +13,7 @@ from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 from tenkizu.core.store import SampleStore, atomic, write_json, write_text
 from tenkizu.core.verification import Tally, skill
+from tenkizu.rain.advection import advection_hours, has_winds
 from tenkizu.rain.baselines import Climatology, equal_split, linear_split
 from tenkizu.rain.config import PlotsConfig, RainConfig, ScoresConfig
 from tenkizu.rain.context import Planes
@@ -200,6 +201,10 @@ def _evaluate(
     for start, rain, carried, fields in windows:
         truth, total = rain[1:4], rain[4]
         baselines = baseline_splits(rain, start, model.climatology, carried)
+        if has_winds(fields, scores.advection_levels):
+            baselines["advection"] = advection_hours(
+                rain[0], total, rain[5], fields, grid, scores.advection_levels
+            )
         predicted = model.split(rain, start, grid, baselines["motion"], fields)
         methods = {"model": predicted} | baselines
         names = list(methods)

@@ -41,17 +41,20 @@ _UNCERTAINTY = 0.4  # standard error of the motion, relative to its mean speed
 
 
 def motion_from_winds(
-    u: NDArray[np.floating], v: NDArray[np.floating], spacing_km: tuple[float, float]
+    u: NDArray[np.floating],
+    v: NDArray[np.floating],
+    spacing_km: tuple[float, float | NDArray[np.float64]],
 ) -> Motion:
     """Motion (2, H, W) in cells per hour from eastward and northward wind (H, W) in m/s.
 
     Args:
         u: eastward wind.
         v: northward wind; it carries rain to smaller row numbers.
-        spacing_km: distance between rows and between columns.
+        spacing_km: distance between rows, and between columns, of each row (H, 1) if they differ.
     """
-    km_per_hour = 3.6 * np.stack([-np.asarray(v, np.float64), np.asarray(u, np.float64)])
-    return km_per_hour / np.asarray(spacing_km, np.float64)[:, None, None]
+    rows, columns = spacing_km
+    south, east = -np.asarray(v, np.float64), np.asarray(u, np.float64)
+    return 3.6 * np.stack([south / rows, east / columns])
 
 
 def advect(
@@ -80,21 +83,34 @@ def advect(
     return carried
 
 
-def motion_split(previous: Field, total: Field, following: Field, motion: Motion) -> Field:
+def motion_split(
+    previous: Field, total: Field, following: Field, motion: Motion, later: Motion | None = None
+) -> Field:
     """Split S along a motion that is known well, (3, H, W).
 
     S, centred at t0 + 4.5 h, is carried to the middle of each hour: by -1, 0 and 1 h, so that
     e_k(x) = S(x - c (k - 5) h) for k = 4, 5, 6. Hour 4 is then blended 2:1 with P, carried 2 h from
     t0 + 1.5 h to t0 + 3.5 h, and hour 6 with N, carried back 2 h from t0 + 7.5 h to t0 + 5.5 h.
+    With ``later``, ``motion`` is that at t0 + 3 h and ``later`` that at t0 + 6 h: each carriage
+    takes the one at the middle of its time, linear between the two and constant outside.
     Shares are (e_k + 0.01 mm) / sum. Where a carried value is missing, S stays in its place
     unmoved, P and N are not blended.
     """
+
+    def at(hour: float) -> Motion:
+        """The motion at t0 + ``hour``."""
+        if later is None:
+            return motion
+        weight = min(max((hour - 3) / 3, 0.0), 1.0)
+        return (1 - weight) * motion + weight * later
+
     estimates = []
     for hours, neighbour in ((-1, previous), (0, None), (1, following)):
-        estimate = advect(total, motion, hours) if hours else total
+        estimate = advect(total, at(4.5 + hours / 2), hours) if hours else total
         estimate = np.where(np.isnan(estimate), total, estimate)
         if neighbour is not None:
-            other = advect(neighbour, motion, -2 * hours)
+            # Between the middles of the neighbouring total and of the hour: 1.5 to 3.5, 7.5 to 5.5.
+            other = advect(neighbour, at(4.5 + 2 * hours), -2 * hours)
             estimate = np.where(np.isnan(other), estimate, (2 * estimate + other) / 3)
         estimates.append(estimate)
     return _share_out(np.stack(estimates) + TRACE_MM, total)

@@ -14,6 +14,7 @@ LABELS = {
     "linear": "linear interpolation",
     "climatological": "climatological shares",
     "motion": "carried along the motion",
+    "advection": "carried by the winds",
 }
 """Names of methods in tables and figures; others go by their own name."""
 
