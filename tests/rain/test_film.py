@@ -10,7 +10,7 @@ from PIL import Image
 from tenkizu import cli
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.stats import Moments
-from tenkizu.rain import film, video
+from tenkizu.rain import cases, film, video
 from tenkizu.rain.dataset import input_channels
 from tenkizu.rain.model import Disaggregator, export
 
@@ -117,13 +117,13 @@ def test_frames_are_read_predicted_and_drawn_one_by_one(
 ):
     install(tmp_path, RECORDER)
     events = []
-    read = film.read_window
+    read = cases.read_window
 
     def reading(series, start):
         events.append(("read", start))
         return read(series, start)
 
-    monkeypatch.setattr(film, "read_window", reading)
+    monkeypatch.setattr(cases, "read_window", reading)
 
     def track(items, description):
         for item in items:
@@ -235,7 +235,7 @@ def test_wrong_requests_are_refused_with_advice(tmp_path, model, rain_file, tiny
 def test_a_model_without_its_store_asks_for_a_file(tmp_path, model, tiny_store):
     text = (model / "model.json").read_text()
     (model / "model.json").write_text(text.replace(str(tiny_store.path), "/nowhere/store"))
-    with pytest.raises(DataError, match=r"/nowhere/store.*\n.*DATA\.nc"):
+    with pytest.raises(DataError, match=r"/nowhere/store.*\n.*MODEL DATA"):
         video(model, None, tmp_path / "film.gif")
 
 

@@ -21,6 +21,13 @@ Model = Annotated[
     ),
 ]
 Data = Annotated[Path, typer.Argument(metavar="DATA.nc", help="NetCDF file of gridded rain.")]
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="DATA...",
+        help="NetCDF file of gridded rain, GRIB2 files of one forecast, or a folder of them.",
+    ),
+]
 Variable = Annotated[
     str | None, typer.Option("--var", help="Rain variable, when the file does not make it clear.")
 ]
@@ -123,8 +130,11 @@ def evaluate(
 @app.command()
 def predict(
     model: Model,
-    data: Data,
-    output: Annotated[Path, typer.Option("--output", "-o", help="NetCDF file to write.")],
+    data: Inputs,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to write: .nc, or .grib2 for GRIB2."),
+    ],
     var: Variable = None,
     units: Units = None,
     time_stamp: TimeStamp = None,
@@ -132,17 +142,67 @@ def predict(
     share: Annotated[
         bool, typer.Option("--share", help="Also write each hour's share of its total.")
     ] = False,
+    picture: Annotated[
+        Path | None, typer.Option("--map", help="PNG file: draw the window with most rain.")
+    ] = None,
+    film: Annotated[
+        Path | None, typer.Option("--film", help=".mp4 or .gif file: film all windows.")
+    ] = None,
 ) -> None:
-    """Split 3-hour totals into hours that add up to them, as CF NetCDF.
+    """Split 3-hour totals into hours that add up to them, as CF NetCDF or GRIB2.
 
-    DATA.nc may hold 3-hourly totals or hourly rain, of which only the totals are used.
+    DATA is NetCDF of 3-hourly totals or hourly rain, of which only the totals are used; or JMA
+    GRIB2: MSM in both layouts, an ensemble (members become a dimension), guidance, radar analyses
+    and short-range forecasts. Totals since the initial time are differenced.
+    `tenkizu rain inspect FILE` lists what a GRIB2 file holds.
     """
     from tenkizu.rain import predict as run
+    from tenkizu.rain import video as draw
     from tenkizu.rain.hourly import SourceOptions
 
     options = SourceOptions(var, units, time_stamp)
-    path = run(model, data, output, options, window_start, share, track)
+    path = run(model, data, output, options, window_start, share, track, picture)
     typer.echo(f"written: {path}")
+    if picture:
+        typer.echo(f"written: {picture}")
+    if film:
+        made = draw(model, data, film, options, window_start, track=track)
+        typer.echo(f"written: {made}")
+
+
+@app.command()
+def watch(
+    model: Model,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where files arrive.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the predictions, not in FOLDER.")
+    ],
+    var: Variable = None,
+    units: Units = None,
+    time_stamp: TimeStamp = None,
+    window_start: WindowStart = 0,
+    grib: Annotated[bool, typer.Option("--grib", help="Write GRIB2, not NetCDF.")] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between two looks at the folder.")
+    ] = 30.0,
+    once: Annotated[bool, typer.Option("--once", help="Split what is there, and stop.")] = False,
+) -> None:
+    """Split every file that arrives in a folder, once, until stopped; a restart goes on.
+
+    The outcome of each file is kept in watched.json beside the predictions. A file that cannot be
+    used is reported and left until it changes. With --once the exit code is 1 if any failed.
+    """
+    from tenkizu.core.errors import CheckFailed
+    from tenkizu.rain.hourly import SourceOptions
+    from tenkizu.rain.watching import watch as run
+
+    options = SourceOptions(var, units, time_stamp)
+    suffix = ".grib2" if grib else ".nc"
+    result = run(model, folder, output, options, window_start, suffix, interval, once)
+    failed = [name for name, outcome in result.items() if outcome != "done"]
+    typer.echo(f"{len(result) - len(failed)} done, {len(failed)} failed; {output / 'watched.json'}")
+    if failed:
+        raise CheckFailed("inputs that could not be split", found=", ".join(failed))
 
 
 @app.command()
@@ -165,8 +225,11 @@ def video(
     model: Model,
     output: Annotated[Path, typer.Option("--output", "-o", help=".mp4 or .gif file to write.")],
     data: Annotated[
-        Path | None,
-        typer.Argument(metavar="DATA.nc", help="NetCDF file of rain; else the run's store."),
+        list[Path] | None,
+        typer.Argument(
+            metavar="[DATA...]",
+            help="NetCDF file of rain, GRIB2 files or a folder of them; else the run's store.",
+        ),
     ] = None,
     var: Variable = None,
     units: Units = None,
@@ -186,7 +249,7 @@ def video(
     from tenkizu.rain.hourly import SourceOptions
 
     options = SourceOptions(var, units, time_stamp)
-    path = film(model, data, output, options, window_start, split, vmax, track)
+    path = film(model, data or None, output, options, window_start, split, vmax, track)
     typer.echo(f"written: {path}")
 
 

@@ -19,6 +19,18 @@ from tenkizu.rain.data_config import DataConfig
 UNITS = {"Prmsl": "Pa", "U": "m s-1", "V": "m s-1", "T": "K", "R": "%", "GH": "gpm"}
 """Units by the letters at the beginning of a field's name."""
 
+RANGES = {
+    "Prmsl": (80_000.0, 110_000.0),
+    "GH500": (4_000.0, 6_500.0),
+    "GH300": (7_000.0, 11_000.0),
+    "U": (-200.0, 200.0),
+    "V": (-200.0, 200.0),
+    "T": (170.0, 330.0),
+    "R": (-10.0, 110.0),
+    "GH": (-1_000.0, 20_000.0),
+}
+"""Least and largest values of a field, by the beginning of its name; the first that fits counts."""
+
 MSM24 = (
     "Prmsl", "U10m", "V10m", "T2m",
     "U975", "V975", "T975",
@@ -56,6 +68,13 @@ def units_of(channel: str) -> str | None:
     """Units of a channel such as T850_ft3, by its name; None for a name that is not MSM's."""
     found = re.match(r"[A-Za-z]+", channel)
     return UNITS.get(found[0]) if found else None
+
+
+def range_of(channel: str) -> tuple[float, float] | None:
+    """Least and largest values of a channel such as T850_ft3; None for a name that is not MSM's."""
+    if units_of(channel) is None:
+        return None
+    return next(ends for beginning, ends in RANGES.items() if channel.startswith(beginning))
 
 
 def wind_component(channel: str) -> Literal["eastward", "northward"] | None:

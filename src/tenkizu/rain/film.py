@@ -6,9 +6,8 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +17,12 @@ from PIL import GifImagePlugin, Image
 
 from tenkizu.core import charts
 from tenkizu.core.errors import ConfigError, DataError
-from tenkizu.core.grid import Grid
-from tenkizu.core.store import SampleStore, atomic
+from tenkizu.core.store import atomic
+from tenkizu.rain.cases import Cases, cases_of_store, open_cases
 from tenkizu.rain.config import PlotsConfig
-from tenkizu.rain.context import Planes
-from tenkizu.rain.hourly import SourceOptions, open_rain, read_window, window_starts
+from tenkizu.rain.hourly import SourceOptions
 from tenkizu.rain.plots import draw_panels, rain_limits
-from tenkizu.rain.preparation import Track, to_rain
-from tenkizu.rain.tables import Rain
+from tenkizu.rain.preparation import Track
 
 if TYPE_CHECKING:
     from tenkizu.rain.model import RainModel
@@ -40,30 +37,9 @@ GIF_SENTENCE = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class _Windows:
-    """What is filmed: windows in the order of time, read one by one.
-
-    Attributes:
-        starts: of the windows, UTC.
-        read: rain (6, H, W) of the window of an index.
-        fields: its forecast fields by channel name.
-        grid: of the rain.
-        hours: whether the true hours are known.
-        name: for the title.
-    """
-
-    starts: list[np.datetime64]
-    read: Callable[[int], Rain]
-    fields: Callable[[int], Planes]
-    grid: Grid
-    hours: bool
-    name: str
-
-
 def video(
     model: str | Path,
-    data: str | Path | None,
+    data: str | Path | Sequence[str | Path] | None,
     output: str | Path,
     options: SourceOptions | None = None,
     window_start: int = 0,
@@ -78,8 +54,9 @@ def video(
 
     Args:
         model: a run folder, an exported model folder or a shipped model's name.
-        data: NetCDF of rain; 3-hour totals give a film of the prediction alone. None takes
-            windows of the store that the model was trained from.
+        data: NetCDF of rain, GRIB2 files or a folder of them; 3-hour totals give a film of the
+            prediction alone, an ensemble one of its first member. None takes windows of the store
+            that the model was trained from.
         output: ``.mp4`` or ``.gif`` file to write.
         options: what the file does not say about itself.
         window_start: hour (UTC, modulo 3) at which windows begin.
@@ -116,19 +93,21 @@ def video(
     vmin_mm = PlotsConfig(**loaded.metadata["config"]["plots"]).lognorm_vmin_mm
     with ExitStack() as stack:
         if data is None:
-            windows = _from_store(loaded, split)
+            cases = cases_of_store(loaded, split)
         else:
-            windows = _from_file(loaded, Path(data), options, window_start, stack)
-        everything = range(len(windows.starts))
+            cases = stack.enter_context(open_cases(loaded, data, options, window_start))
+            for note in filter(None, [*cases.notes, loaded.check_grid(cases.grid)]):
+                log.warning("%s: %s", cases.name, note)
+        everything = range(len(cases))
         if vmax_mm is None:
             limits = (
-                rain_limits(list(windows.read(i)[1:5]), scale="log", vmin_mm=vmin_mm)[1]
+                rain_limits(list(cases.read(i, 0)[0][1:5]), scale="log", vmin_mm=vmin_mm)[1]
                 for i in follow(everything, "reading")
             )
             vmax_mm = _round_up(max(limits))
         indices = follow(everything, "drawing film")
         pictures = stack.enter_context(
-            closing(_pictures(loaded, windows, indices, vmin_mm, float(vmax_mm)))
+            closing(_pictures(loaded, cases, indices, vmin_mm, float(vmax_mm)))
         )
         if encoder:
             write_mp4(output, pictures, encoder)
@@ -230,83 +209,29 @@ def write_gif(path: Path, pictures: Iterable[bytes]) -> None:
         file.write(b";")
 
 
-def _from_store(model: "RainModel", split: str) -> _Windows:
-    """One split of the store that a model was trained from."""
-    from tenkizu.rain.dataset import RainDataset
-
-    data = model.metadata["config"]["data"]
-    # Of several sources the first.
-    path = Path(data["store"]) / (data["name"] if data.get("more") else "")
-    if not path.is_dir():
-        raise DataError(
-            "the store that this model was trained from is not here",
-            file=path,
-            next_step="name a NetCDF file: tenkizu rain video MODEL DATA.nc -o film.mp4",
-        )
-    store = SampleStore(path)
-    dataset = RainDataset(store, split, ())
-    if not dataset.indices:
-        raise DataError(
-            f"no {split} windows",
-            file=store.path,
-            found=", ".join(sorted(set(store.meta["splits"]))),
-            next_step="choose another --split, or name a NetCDF file",
-        )
-    order = np.argsort(dataset.starts, kind="stable")
-    return _Windows(
-        list(dataset.starts[order]),
-        lambda i: dataset.window(int(order[i]))[1],
-        lambda i: dataset.forecast(int(order[i])),
-        Grid.from_json(store.meta["grid"]),
-        True,
-        f"{store.path.name}, {split}",
-    )
-
-
-def _from_file(
-    model: "RainModel",
-    path: Path,
-    options: SourceOptions | None,
-    window_start: int,
-    stack: ExitStack,
-) -> _Windows:
-    """All windows of a NetCDF file, which is closed with the stack."""
-    model.require_rain_alone(path)
-    series = stack.enter_context(open_rain(path, options))
-    for note in filter(None, [*series.notes, model.check_grid(series.grid)]):
-        log.warning("%s: %s", series.path.name, note)
-    starts = window_starts(series, window_start)
-    return _Windows(
-        starts,
-        lambda i: to_rain(read_window(series, starts[i])),
-        lambda _: {},
-        series.grid,
-        series.pieces_per_window == 3,
-        series.path.name,
-    )
-
-
 def _pictures(
     model: "RainModel",
-    windows: _Windows,
+    cases: Cases,
     indices: Iterable[int],
     vmin_mm: float,
     vmax_mm: float,
 ) -> Generator[bytes]:
     """PNG pictures of the windows, all of one size."""
+    member = f", member {cases.members[0]}" if cases.members else ""
     with tempfile.TemporaryDirectory() as folder:
         for i in indices:
-            rain, start = windows.read(i), windows.starts[i]
+            (rain, fields), start = cases.read(i, 0), cases.starts[i]
             path = draw_panels(
                 Path(folder) / "frame.png",
-                windows.grid,
+                cases.grid,
                 start,
-                model.split(rain, start, windows.grid, fields=windows.fields(i)),
-                rain[1:4] if windows.hours else None,
+                model.split(rain, start, cases.grid, fields=fields),
+                rain[1:4] if cases.hours else None,
                 scale="log",
                 vmin_mm=vmin_mm,
                 vmax_mm=vmax_mm,
-                subtitle=f"{model.metadata.get('name')} on {windows.name}",
+                subtitle=f"{model.metadata.get('name')} on {cases.name}{member}",
+                t0=cases.reference(i),
             )
             yield path.read_bytes()
 

@@ -34,6 +34,8 @@ from tenkizu.rain.fields import field_scales, is_field
 from tenkizu.rain.motion import motion_hours
 from tenkizu.rain.swin_unet import SwinUNet, parameter_table
 from tenkizu.rain.tables import MOTION, RAIN
+from tenkizu.rain.tiled_inference import tiled_output
+from tenkizu.rain.tiles import usual_side
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +119,11 @@ class Disaggregator(nn.Module):
 
     @torch.inference_mode()
     def split(
-        self, rain: NDArray[np.float32], start: np.datetime64, fixed: Planes | None = None
+        self,
+        rain: NDArray[np.float32],
+        start: np.datetime64,
+        fixed: Planes | None = None,
+        tile: int | None = None,
     ) -> NDArray[np.float32]:
         """Split one window.
 
@@ -126,6 +132,7 @@ class Disaggregator(nn.Module):
             start: start of the window, UTC.
             fixed: forecast fields, and channels of the grid (`fixed_planes`), if the model wants
                 them; and the hours of the motion baseline, which are made here if not given.
+            tile: side of the tiles to go by, cells; None for the whole frame at once.
 
         Returns:
             Hourly amounts (3, H, W), mm, NaN where S is missing.
@@ -142,7 +149,7 @@ class Disaggregator(nn.Module):
             carried = motion_hours(rain[0], rain[4], rain[5])
             fixed = {**(fixed or {}), **dict(zip(MOTION, carried, strict=True))}
         raw = torch.from_numpy(assemble(self.channels, rain, start, fixed))[None].to(device)
-        output, tau = self.output(raw)
+        output, tau = tiled_output(self.output, raw, total, tile) if tile else self.output(raw)
         if not all(bool(torch.isfinite(torch.as_tensor(x)).all()) for x in (output, tau)):
             raise DataError(
                 "the network gave values that are not finite",
@@ -161,21 +168,30 @@ class RainModel:
         net: the module, in evaluation mode.
         metadata: the content of ``model.json``.
         climatology: the training table of the climatological baseline.
+        tiles: whether windows are split tile by tile, as ``data.tiled_inference`` of the run says.
     """
 
-    def __init__(self, net: Disaggregator, metadata: dict[str, Any]) -> None:
+    def __init__(
+        self, net: Disaggregator, metadata: dict[str, Any], tiles: bool | None = None
+    ) -> None:
         self.net = net.eval()
+        data = metadata.get("config", {}).get("data", {})
+        self.tiles = bool(data.get("tiled_inference")) if tiles is None else tiles
+        self._tile: int | None = data.get("tile")
         self.metadata = metadata
         self.climatology = Climatology.from_json(metadata["climatology"])
         self._fixed: tuple[Grid, Planes] | None = None
 
     @classmethod
-    def load(cls, model: str | Path, device: str | None = None) -> "RainModel":
+    def load(
+        cls, model: str | Path, device: str | None = None, tiles: bool | None = None
+    ) -> "RainModel":
         """Load a model by run folder, exported folder or shipped name.
 
         Args:
             model: where it is.
             device: ``cpu``, ``cuda``, ...; by default a GPU when there is one.
+            tiles: split windows tile by tile; by default as the run was configured.
 
         Raises:
             DataError: there is no such model, or it is damaged or foreign.
@@ -187,7 +203,7 @@ class RainModel:
             scales = [ChannelScale(**item) for item in metadata["channels"]]
             net = Disaggregator(shape, scales)
             load_weights(net, weights, folder)
-            result = cls(net, metadata)
+            result = cls(net, metadata, tiles)
         except (KeyError, TypeError) as error:
             raise DataError(
                 f"an entry is missing or wrong: {error}",
@@ -225,7 +241,8 @@ class RainModel:
         fixed = {**self._fixed[1], **(fields or {})}
         if motion is not None:
             fixed = {**fixed, **dict(zip(MOTION, motion, strict=True))}
-        return self.net.split(rain, start, fixed)
+        tile = (self._tile or usual_side(grid.shape)) if self.tiles else None
+        return self.net.split(rain, start, fixed, tile)
 
     def require_rain_alone(self, source: str | Path) -> None:
         """Refuse a source of rain alone when the model needs forecast fields too.

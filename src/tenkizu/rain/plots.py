@@ -77,13 +77,14 @@ def draw_panels(
     vmax_mm: float | None = None,
     subtitle: str = "",
     truth_label: str = "observed",
+    t0: np.datetime64 | None = None,
 ) -> Path:
     """Draw the 3 h sum and the three hours of one window, prediction above truth.
 
     Args:
         path: file to write.
         grid: grid of the fields.
-        start: beginning of the 3-hour window, UTC; t0 is three hours earlier.
+        start: beginning of the 3-hour window, UTC.
         predicted: shape (3, H, W), mm; NaN is missing.
         truth: shape (3, H, W), mm; None draws the prediction alone.
         scale: ``log``, transparent below ``vmin_mm``, or ``linear`` from 0.
@@ -91,6 +92,7 @@ def draw_panels(
         vmax_mm: fixed upper limit in mm instead of the percentile of `rain_limits`.
         subtitle: second line of the title.
         truth_label: name of the second row.
+        t0: initial time of the forecast; by default three hours before the start.
 
     Returns:
         The path written.
@@ -124,7 +126,9 @@ def draw_panels(
         upper = vmax_mm
     norm = LogNorm(lower, upper) if scale == "log" else Normalize(lower, upper)
     colours = charts.rain_colormap()
-    title = _panel_title(start, subtitle)
+    start = start.astype("datetime64[m]")
+    t0 = start - 3 * _HOUR if t0 is None else t0
+    title = _panel_title(start, t0, subtitle)
 
     with charts.style():
         figure = charts.new_figure(
@@ -143,7 +147,7 @@ def draw_panels(
                 _note_empty(ax, field, lower)
                 ax.label_outer()
                 if row == 0:
-                    ax.set_title(_column_title(start, column))
+                    ax.set_title(_column_title(start, t0, column))
             axes[row, 0].set_ylabel(name, fontsize=10, fontweight="bold", color=_INK)
         _add_colour_bar(figure, axes, ScalarMappable(norm, colours), fields)
         return charts.save_figure(figure, path)
@@ -245,19 +249,19 @@ def _clock(time: np.datetime64) -> str:
     return str(np.datetime_as_string(time.astype("datetime64[m]"), unit="m"))[11:]
 
 
-def _panel_title(start: np.datetime64, subtitle: str) -> str:
-    start = start.astype("datetime64[m]")
-    t0, date = start - 3 * _HOUR, str(start.astype("datetime64[D]"))
+def _panel_title(start: np.datetime64, t0: np.datetime64, subtitle: str) -> str:
+    date = str(start.astype("datetime64[D]"))
     hours = f"{_clock(start)}\N{EN DASH}{_clock(start + 3 * _HOUR)}"
     title = f"t0 {t0.astype('datetime64[D]')} {_clock(t0)} UTC,  valid {date} {hours} UTC"
     return f"{title}\n{subtitle}" if subtitle else title
 
 
-def _column_title(start: np.datetime64, column: int) -> str:
+def _column_title(start: np.datetime64, t0: np.datetime64, column: int) -> str:
     if column == 0:
         return f"3 h sum  {_clock(start)}\N{EN DASH}{_clock(start + 3 * _HOUR)} UTC"
     hours = f"{_clock(start + (column - 1) * _HOUR)}\N{EN DASH}{_clock(start + column * _HOUR)}"
-    return f"FT+{column + 3}  {hours} UTC"
+    lead = (start - t0) / _HOUR + column
+    return f"FT+{lead:g}  {hours} UTC"
 
 
 def _rain_ticks(lower: float, upper: float, scale: str) -> list[float]:

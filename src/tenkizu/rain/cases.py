@@ -1,0 +1,177 @@
+"""Windows to be split, whatever they come from: NetCDF of rain, a store, or GRIB2 files."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenkizu.core.errors import ConfigError, DataError
+from tenkizu.core.grid import Grid
+from tenkizu.core.store import SampleStore
+from tenkizu.rain.context import Planes
+from tenkizu.rain.hourly import SourceOptions, open_rain, read_window, window_starts
+from tenkizu.rain.preparation import to_rain
+from tenkizu.rain.prepared import BEFORE_WINDOW
+from tenkizu.rain.tables import Rain
+
+if TYPE_CHECKING:
+    from tenkizu.rain.model import RainModel
+
+GRIB_SUFFIXES = (".bin", ".grib", ".grib2", ".grb", ".grb2")
+
+
+def as_is(values: NDArray[Any]) -> NDArray[Any]:
+    """The same field: the source has its north row and west column first."""
+    return values
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """Windows of one source in the order of time, read one by one.
+
+    Attributes:
+        name: of the source, for titles.
+        variable: what the rain is called there.
+        grid: of the rain, north row first.
+        starts: of the windows, UTC.
+        read: rain (6, H, W) and forecast fields by channel name of a window, given its index and
+            that of its member (0 where there are none).
+        hours: whether the true hours are known.
+        members: numbers of the ensemble members; empty where there is no ensemble.
+        references: initial time of each window's forecast; by default three hours before it.
+        notes: what was assumed or noticed.
+        orient: turns a field (..., H, W) to the order of the source.
+    """
+
+    name: str
+    variable: str
+    grid: Grid
+    starts: list[np.datetime64]
+    read: Callable[[int, int], tuple[Rain, Planes]]
+    hours: bool
+    members: tuple[int, ...] = ()
+    references: Sequence[np.datetime64] = ()
+    notes: list[str] = field(default_factory=list)
+    orient: Callable[[NDArray[Any]], NDArray[Any]] = as_is
+
+    def reference(self, index: int) -> np.datetime64:
+        """Initial time t0 of a window."""
+        if len(self.references):
+            return self.references[index]
+        start: np.datetime64 = self.starts[index].astype("datetime64[m]")
+        return start - BEFORE_WINDOW
+
+    def __len__(self) -> int:
+        """The number of windows."""
+        return len(self.starts)
+
+
+@contextmanager
+def open_cases(
+    model: "RainModel",
+    data: str | Path | Sequence[str | Path],
+    options: SourceOptions | None = None,
+    window_start: int = 0,
+) -> Generator[Cases]:
+    """Open what a user names as input of a model; closed with the context.
+
+    Args:
+        model: whose channels decide what is read.
+        data: a NetCDF file of rain, GRIB2 files, or a folder of GRIB2 files.
+        options: what a NetCDF file does not say about itself.
+        window_start: hour (UTC, modulo 3) at which windows begin.
+
+    Raises:
+        DataError: the input cannot be used, or is not enough for the model.
+        ConfigError: several NetCDF files, or NetCDF among GRIB2 files.
+    """
+    paths = [Path(one) for one in ([data] if isinstance(data, str | Path) else data)]
+    if all(map(_is_grib, paths)):
+        from tenkizu.rain.msm.cases import grib_cases
+
+        yield grib_cases(model, paths, options, window_start)
+        return
+    if len(paths) > 1:
+        raise ConfigError(
+            "several files make one input only if all are GRIB2",
+            found=", ".join(path.name for path in paths),
+            expected="one NetCDF file, or GRIB2 files, or a folder of them",
+            next_step="split the files one by one",
+        )
+    with ExitStack() as stack:
+        yield _of_series(model, paths[0], options, window_start, stack)
+
+
+def _is_grib(path: Path) -> bool:
+    """Whether a path is a folder or looks like GRIB, by its first bytes or else its name."""
+    if path.is_dir():
+        return True
+    try:
+        with path.open("rb") as handle:
+            start = handle.read(4)
+    except OSError:
+        return False
+    return start == b"GRIB" or (path.suffix in GRIB_SUFFIXES and start[1:4] != b"HDF")
+
+
+def _of_series(
+    model: "RainModel",
+    path: Path,
+    options: SourceOptions | None,
+    window_start: int,
+    stack: ExitStack,
+) -> Cases:
+    """All windows of a NetCDF file."""
+    model.require_rain_alone(path)
+    series = stack.enter_context(open_rain(path, options))
+    starts = window_starts(series, window_start)
+    return Cases(
+        series.path.name,
+        series.variable,
+        series.grid,
+        starts,
+        lambda i, _: (to_rain(read_window(series, starts[i])), {}),
+        series.pieces_per_window == 3,
+        notes=series.notes,
+        orient=series.orient,
+    )
+
+
+def cases_of_store(model: "RainModel", split: str) -> Cases:
+    """One split of the store that a model was trained from; of several sources the first.
+
+    Raises:
+        DataError: it is not there, or has no such windows.
+    """
+    from tenkizu.rain.dataset import RainDataset
+
+    data = model.metadata["config"]["data"]
+    path = Path(data["store"]) / (data["name"] if data.get("more") else "")
+    if not path.is_dir():
+        raise DataError(
+            "the store that this model was trained from is not here",
+            file=path,
+            next_step="name a file: tenkizu rain video MODEL DATA -o film.mp4",
+        )
+    store = SampleStore(path)
+    dataset = RainDataset(store, split, ())
+    if not dataset.indices:
+        raise DataError(
+            f"no {split} windows",
+            file=store.path,
+            found=", ".join(sorted(set(filter(None, store.meta["splits"])))),
+            next_step="choose another --split, or name a file",
+        )
+    order = [int(i) for i in np.argsort(dataset.starts, kind="stable")]
+    return Cases(
+        f"{store.path.name}, {split}",
+        "rain",
+        Grid.from_json(store.meta["grid"]),
+        list(dataset.starts[order]),
+        lambda i, _: (dataset.window(order[i])[1], dataset.forecast(order[i])),
+        True,
+    )

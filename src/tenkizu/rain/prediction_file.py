@@ -1,0 +1,193 @@
+"""The NetCDF file of a prediction, written window by window."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import h5netcdf
+import numpy as np
+
+from tenkizu import __version__
+from tenkizu.rain.cases import Cases
+from tenkizu.rain.tables import Rain
+
+if TYPE_CHECKING:
+    from tenkizu.rain.model import RainModel
+
+EPOCH = np.datetime64("1970-01-01T00:00", "m")
+
+
+class PredictionFile:
+    """Writes windows one by one, so that memory does not grow with the file.
+
+    Args:
+        path: file to write.
+        cases: what is split.
+        model: that splits it.
+        share: also write each hour's share of its total.
+    """
+
+    def __init__(self, path: Path, cases: Cases, model: "RainModel", share: bool) -> None:
+        self.cases, self.share = cases, share
+        self.file = file = h5netcdf.File(path, "w")
+        grid = cases.grid
+        rows, columns = grid.y_name, grid.x_name
+        members = {"member": len(cases.members)} if cases.members else {}
+        file.dimensions = {
+            "time": 3 * len(cases),
+            "window": len(cases),
+            "bounds": 2,
+            **members,
+            rows: grid.shape[0],
+            columns: grid.shape[1],
+        }
+        file.attrs.update(
+            {
+                "Conventions": "CF-1.11",
+                "title": "Hourly rain disaggregated from 3-hour totals",
+                "source": f"tenkizu {__version__}, model {model.metadata.get('name')}, weights "
+                f"{model.weights_hash}; totals from {cases.name} ({cases.variable})",
+                "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} tenkizu rain predict",
+                "tenkizu_model": str(model.metadata.get("name")),
+                "tenkizu_weights_sha256": str(model.metadata["weights_sha256"]),
+            }
+        )
+        self._times(np.array(cases.starts, "datetime64[m]"))
+        # orient() turns the last two axes; a column and a row turn one each.
+        self._coordinate(rows, cases.orient(grid.y[:, None])[:, 0])
+        self._coordinate(columns, cases.orient(grid.x[None, :])[0])
+        if members:
+            number = file.create_variable(
+                "member", ("member",), np.int32, data=np.array(cases.members, np.int32)
+            )
+            number.attrs.update(
+                {"standard_name": "realization", "long_name": "ensemble member", "units": "1"}
+            )
+        self._variable(
+            "rain_1h",
+            ("time", *members, rows, columns),
+            {
+                "standard_name": "lwe_thickness_of_precipitation_amount",
+                "long_name": "rain in the hour ending at time",
+                "units": "mm",
+                "cell_methods": "time: sum (interval: 1 hour)",
+                "coordinates": "forecast_reference_time",
+            },
+        )
+        self._variable(
+            "rain_3h",
+            ("window", *members, rows, columns),
+            {
+                "standard_name": "lwe_thickness_of_precipitation_amount",
+                "long_name": "given rain in the three hours ending at window",
+                "units": "mm",
+                "cell_methods": "window: sum (interval: 3 hours)",
+            },
+        )
+        if share:
+            self._variable(
+                "share",
+                ("time", *members, rows, columns),
+                {
+                    "long_name": "share of the hour in its 3-hour total; missing where that is 0",
+                    "units": "1",
+                    "valid_range": np.array([0, 1], np.float32),
+                },
+            )
+
+    def _times(self, starts: Any) -> None:  # noqa: ANN401
+        """Time axes in minutes since 1970, with bounds; hours end 1, 2, 3 h after the start."""
+        minutes = (starts - EPOCH).astype(np.int64)
+        references = [self.cases.reference(i) for i in range(len(self.cases))]
+        hour_ends = (minutes[:, None] + np.array([60, 120, 180])).ravel()
+        units = {"units": "minutes since 1970-01-01 00:00:00", "calendar": "standard"}
+        axes = {
+            "time": (
+                ("time",),
+                hour_ends,
+                {
+                    "standard_name": "time",
+                    "axis": "T",
+                    "long_name": "end of the hour",
+                    "bounds": "time_bnds",
+                },
+            ),
+            "time_bnds": (("time", "bounds"), np.stack([hour_ends - 60, hour_ends], 1), {}),
+            "window": (
+                ("window",),
+                minutes + 180,
+                {
+                    "standard_name": "time",
+                    "long_name": "end of the 3-hour window",
+                    "bounds": "window_bnds",
+                },
+            ),
+            "window_bnds": (("window", "bounds"), np.stack([minutes, minutes + 180], 1), {}),
+            "forecast_reference_time": (
+                ("time",),
+                np.repeat((np.array(references, "datetime64[m]") - EPOCH).astype(np.int64), 3),
+                {
+                    "standard_name": "forecast_reference_time",
+                    "long_name": "initial time t0 of the window's forecast",
+                },
+            ),
+        }
+        for name, (dimensions, values, attributes) in axes.items():
+            variable = self.file.create_variable(name, dimensions, np.int64, data=values)
+            variable.attrs.update(attributes | ({} if name.endswith("_bnds") else units))
+
+    def _coordinate(self, name: str, values: Any) -> None:  # noqa: ANN401
+        grid = self.cases.grid
+        if grid.kind == "index":
+            return
+        variable = self.file.create_variable(name, (name,), np.float64, data=values)
+        row = name == grid.y_name
+        if grid.kind == "latlon":
+            kind = "latitude" if row else "longitude"
+            units = "degrees_north" if row else "degrees_east"
+        else:
+            kind = f"projection_{'y' if row else 'x'}_coordinate"
+            units = grid.units
+        variable.attrs.update({"standard_name": kind, "units": units, "axis": "Y" if row else "X"})
+
+    def _variable(self, name: str, dimensions: tuple[str, ...], attributes: dict[str, Any]) -> None:
+        # zlib, not zstd: every NetCDF tool reads it without a plugin.
+        variable = self.file.create_variable(
+            name,
+            dimensions,
+            np.float32,
+            fillvalue=np.float32(np.nan),
+            chunks=(*[1] * (len(dimensions) - 2), *self.cases.grid.shape),
+            compression="gzip",
+            compression_opts=1,
+            shuffle=True,
+        )
+        variable.attrs.update(attributes)
+
+    def write(self, index: int, member: int, total: Rain, hours: Rain) -> None:
+        """Write one window.
+
+        Args:
+            index: of the window.
+            member: index of the member; 0 where there are none.
+            total: S, (H, W), mm.
+            hours: (3, H, W), mm.
+        """
+        orient = self.cases.orient
+        window = slice(3 * index, 3 * index + 3)
+        # Without an ensemble there is no such axis.
+        place = (member,) if self.cases.members else ()
+        self.file["rain_1h"][window, *place] = orient(hours)
+        self.file["rain_3h"][index, *place] = orient(total)
+        if self.share:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                shares = np.where(total > 0, hours / total, np.nan)
+            self.file["share"][window, *place] = orient(shares)
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.file.close()
