@@ -10,10 +10,11 @@ from safetensors.torch import save_file
 from torch.nn import functional
 from torchvision.ops import deform_conv2d
 
+from tenkizu.core.drop_path import DropPath
 from tenkizu.core.errors import ConfigError
 from tenkizu.patterns.networks.backbones import BACKBONES, build_backbone, rebuild_options
 from tenkizu.patterns.networks.deform_conv import deform_conv
-from tenkizu.patterns.networks.layers import Dropout, DropPath, channels_last
+from tenkizu.patterns.networks.layers import Dropout, channels_last
 
 PARAMETERS = {
     "simple": lambda c, n: 580_256 + 288 * c + 513 * n,

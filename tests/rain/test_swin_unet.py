@@ -7,11 +7,11 @@ import torch
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from tenkizu.core.drop_path import DropPath
 from tenkizu.core.errors import ConfigError
 from tenkizu.rain import windows
 from tenkizu.rain.swin_unet import (
     BilinearExpansion,
-    DropPath,
     Expansion,
     PatchMerging,
     SwinBlock,

@@ -105,6 +105,29 @@ def train(
 
 
 @app.command()
+def plan(
+    config: Config,
+    overrides: Overrides = None,
+    steps: Annotated[
+        int, typer.Option(min=0, help="Training steps to measure here; 0 measures nothing.")
+    ] = 2,
+) -> None:
+    """Print what a training takes before anybody spends a week: disk, memory, time.
+
+    The steps are real ones on random rain, on this machine's GPU or CPU. Try the shipped
+    configurations: `tenkizu rain plan configs/rain_msm_v5.yaml train.batch_size=2`.
+    """
+    from tenkizu.rain.model import describe_network
+    from tenkizu.rain.planning import plan as run
+
+    settings = _load(config, overrides)
+    channels, table = describe_network(settings)
+    typer.echo(f"network: {len(channels)} channels, {sum(table.values()):,} parameters")
+    for line in run(settings, steps).lines():
+        typer.echo(line)
+
+
+@app.command()
 def evaluate(
     model: Model,
     data: Data,

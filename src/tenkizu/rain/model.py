@@ -289,10 +289,14 @@ def network_table(network: ModelConfig, channels: int) -> dict[str, int]:
         return parameter_table(_build(network, channels))
 
 
+def unscaled_inputs(config: RainConfig) -> list[ChannelScale]:
+    """Input channels of a configured network, before there are statistics."""
+    return input_channels(config.data, Moments.empty(len(RAIN)), field_scales(config.data))
+
+
 def describe_network(config: RainConfig) -> tuple[list[str], dict[str, int]]:
     """Input channels and parameters by part of a configured network."""
-    fields = field_scales(config.data)
-    channels = [s.name for s in input_channels(config.data, Moments.empty(len(RAIN)), fields)]
+    channels = [scale.name for scale in unscaled_inputs(config)]
     return channels, network_table(config.model, len(channels))
 
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tenkizu.patterns.networks.layers import Backbone, DropPath
+from tenkizu.core.drop_path import DropPath
+from tenkizu.patterns.networks.layers import Backbone
 
 EPS = 1e-6
 

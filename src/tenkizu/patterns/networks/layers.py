@@ -1,4 +1,4 @@
-"""What the networks share: their three parts, dropout, stochastic depth and the wide head."""
+"""What the networks share: their three parts, dropout and the wide head."""
 
 from abc import ABC, abstractmethod
 
@@ -105,30 +105,6 @@ class Dropout(nn.Module):
     def extra_repr(self) -> str:
         """Show the rate when the model is printed."""
         return f"rate={self.rate:g}"
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: in training, drop the whole branch of a sample with probability ``rate``.
-
-    What is kept is scaled by 1 / (1 - rate), so the expectation stays (Huang et al. 2016,
-    https://arxiv.org/abs/1603.09382).
-    """
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, branch: Tensor) -> Tensor:
-        """Return ``branch`` (N, ...) with some samples set to zero."""
-        if not self.training or self.rate == 0:
-            return branch
-        keep = 1 - self.rate
-        kept = branch.new_empty(len(branch), *[1] * (branch.ndim - 1)).bernoulli_(keep)
-        return branch * (kept / keep)
-
-    def extra_repr(self) -> str:
-        """Show the rate when the model is printed."""
-        return f"rate={self.rate:.3f}"
 
 
 class WideHead(nn.Module):
