@@ -7,6 +7,8 @@ that turn packed integers to values: reference value and scale factors (octets 1
 level table of run lengths (octets 17 on). What lies in those bits is judged by a decoder that is
 independent of the reader: the field must have the values that the damaged bits say, all other
 fields their true ones. Everything else is structure or description; it must be refused or harmless.
+(Octets of section 5 that no value depends on may differ beside them: the type of the original
+values, how groups were split, and what stands for missing values where none are.)
 """
 
 from collections.abc import Callable
@@ -174,10 +176,14 @@ def only_packed(before: Decoded, now: Decoded) -> bool:
         return False
     if any(len(before.sections[i]) != len(now.sections[i]) for i in (5, 6, 7)):
         return False
-    free = slice(16, None) if before.octets(5, 10, 11) == 200 else slice(11, 19)
-    old, new = bytearray(before.sections[5]), bytearray(now.sections[5])
-    old[free] = new[free] = b""
-    return old == new and before.sections[6][:6] == now.sections[6][:6]
+    template, size = before.octets(5, 10, 11), len(before.sections[5])
+    free = set(range(17, size + 1)) if template == 200 else {*range(12, 20), 21}
+    if template in (2, 3):
+        free |= {22} | (set(range(24, 32)) if before.octets(5, 23, 23) == 0 else set())
+    return all(
+        before.sections[5][octet - 1] == now.sections[5][octet - 1]
+        for octet in set(range(1, size + 1)) - free
+    ) and (before.sections[6][:6] == now.sections[6][:6])
 
 
 @lru_cache(maxsize=8)

@@ -5,8 +5,9 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-import eccodes
 import numpy as np
+
+from tenkizu.core.grib_library import eccodes
 
 
 def packed(field: Any, values: np.ndarray) -> tuple[bytes, bytes]:

@@ -7,12 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from tenkizu.core.console import Config, Overrides, track
+from tenkizu.patterns.download.cli import download
+from tenkizu.patterns.inspection.cli import inspect
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Pressure patterns from daily maps: prepare, train, compare, evaluate, predict.",
+    help="Pressure patterns from daily maps: download, prepare, train, evaluate, predict.",
     rich_markup_mode="rich",
 )
+app.command()(download)
 
 Model = Annotated[
     str,
@@ -50,6 +53,9 @@ def prepare(
     typer.echo(f"maps: {', '.join(arrays['maps']['channels'])}")
     if store.meta["left_out"]:
         typer.echo(f"left out: {len(store.meta['left_out'])} days, listed in store.json")
+
+
+app.command()(inspect)
 
 
 @app.command()

@@ -73,7 +73,7 @@ def plan_runs(
         settings = dict(zip(grid, values, strict=True))
         for backbone, seed in itertools.product(backbones, seeds):
             chosen = with_settings({"model.backbone": backbone, "train.seed": seed, **settings})
-            body = chosen.model_dump(mode="json", exclude={"run"})
+            body = chosen.model_dump(mode="json", exclude={"run", "download"})
             name = f"{backbone.replace(':', '_')}_{config_hash(body)}"
             run = chosen.run.model_copy(update={"dir": parent, "name": name})
             planned.append(Planned(chosen.model_copy(update={"run": run}), settings))

@@ -21,6 +21,7 @@ from tenkizu.core.config import Section
 from tenkizu.core.periods import SplitsConfig as PeriodSplits
 from tenkizu.core.periods import parse_period
 from tenkizu.core.run_config import RunConfig, TrainConfig
+from tenkizu.patterns.download.config import DownloadConfig
 
 
 def _years(value: Any) -> Any:  # noqa: ANN401 - any YAML value
@@ -39,6 +40,14 @@ def _increasing(years: list[int]) -> list[int]:
 
 
 Years = Annotated[list[int], BeforeValidator(_years), AfterValidator(_increasing)]
+
+
+def _hours(value: Any) -> Any:  # noqa: ANN401 - any YAML value
+    """``all`` as the list of the 24 hours."""
+    return list(range(24)) if value == "all" else value
+
+
+Hours = Annotated[list[Annotated[int, Field(ge=0, le=23)]], BeforeValidator(_hours)]
 
 SCHEMES: dict[str, dict[str, list[str]]] = {
     "years": {"train": ["1991/1997"], "validation": ["1998/2000"], "test": []},
@@ -88,7 +97,7 @@ class DataConfig(Section):
     source: Literal["era5", "files"] = Field(
         default="files",
         description="era5: the files that `download` writes, one a task and year, in raw_dir; "
-        "files: NetCDF files named below.",
+        "files: NetCDF files or Zarr folders named below.",
     )
     raw_dir: Path | None = Field(default=None, description="Folder of the raw ERA5 files.")
     years: Years = Field(
@@ -98,11 +107,18 @@ class DataConfig(Section):
     )
     files: list[str] = Field(
         default=[],
-        description="NetCDF files on one grid, which together hold the fields; 'sample:NAME' is a "
-        "file shipped with tenkizu.",
+        description="NetCDF files or Zarr folders on one grid, which together hold the fields; "
+        "'sample:NAME' is a file shipped with tenkizu.",
     )
-    hours: list[Annotated[int, Field(ge=0, le=23)]] = Field(
-        default=[0], description="Hours (UTC) whose maps are used.", min_length=1
+    hours: Hours = Field(
+        default=[0],
+        description="Hours (UTC) whose maps are used, as a list; all for every hour of the day.",
+        min_length=1,
+    )
+    daily: Literal["instant", "mean"] = Field(
+        default="instant",
+        description="instant: every map at `hours` by itself; mean: the mean of the maps at "
+        "`hours` over each UTC day, all of which must be there.",
     )
     area: tuple[float, float, float, float] | None = Field(
         default=None, description="North, west, south and east to cut out; null for all."
@@ -150,6 +166,8 @@ class DataConfig(Section):
             raise ValueError("source files needs at least one entry in files")
         if len(set(self.hours)) != len(self.hours):
             raise ValueError("hours must differ from each other")
+        if self.daily == "mean" and len(self.hours) < 2:
+            raise ValueError("daily: mean needs the hours of day that are averaged, such as all")
         return self
 
 
@@ -385,6 +403,9 @@ class PatternsConfig(Section):
     )
     run: PatternsRunConfig = Field(description="Name and place of the run.")
     data: DataConfig = Field(description="Source, channels and splits.")
+    download: DownloadConfig = Field(
+        default=DownloadConfig(), description="How `download` fetches ERA5."
+    )
     labels: LabelsConfig = Field(default=LabelsConfig(), description="The types of the days.")
     model: ModelConfig = Field(default=ModelConfig(), description="The network.")
     loss: LossConfig = Field(default=LossConfig(), description="The loss.")

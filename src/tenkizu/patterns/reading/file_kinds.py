@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name says."""
+"""What a file is by its first bytes, whatever its name says; a folder may be a Zarr group."""
 
 import zipfile
 import zlib
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tenkizu.core.errors import DataError
+from tenkizu.patterns.reading.zarr_groups import is_zarr
 
 FETCH_AGAIN = (
     "delete it and fetch it again with `tenkizu patterns download CONFIG`, or check data.files"
@@ -35,17 +36,17 @@ _EXPECTED = "NetCDF-4 (HDF5) or NetCDF-3"
 
 @dataclass(frozen=True)
 class Part:
-    """One NetCDF file, or one of those in a ZIP archive.
+    """One NetCDF file or Zarr group, or one of the files in a ZIP archive.
 
     Attributes:
-        path: of the file or the archive.
+        path: of the file, folder or archive.
         member: name inside the archive; None for a plain file.
         kind: how it is stored.
     """
 
     path: Path
     member: str | None
-    kind: Literal["hdf5", "classic"]
+    kind: Literal["hdf5", "classic", "zarr"]
 
     @property
     def label(self) -> str:
@@ -54,16 +55,21 @@ class Part:
 
 
 def parts_of(path: Path) -> list[Part]:
-    """The NetCDF file at ``path``, or all those in the ZIP archive there.
+    """The NetCDF file or Zarr group at ``path``, or all files in the ZIP archive there.
 
     Raises:
         DataError: there is no file, or it or a member of it is something else (named with its
             size), or the archive is damaged.
     """
+    if is_zarr(path):
+        return [Part(path, None, "zarr")]
     if not path.is_file():
         raise DataError(
             "a directory, not a file" if path.is_dir() else "no such file",
             file=path,
+            expected="a file, or a folder that is a Zarr group (zarr.json or .zgroup in it)"
+            if path.is_dir()
+            else None,
             next_step="fetch it with `tenkizu patterns download CONFIG`, or check data.files",
         )
     with path.open("rb") as stream:

@@ -37,7 +37,7 @@ def check_units(piece: Piece, first: Maps) -> None:
 
 
 def check_values(piece: Piece, maps: Maps, times: Minutes, absent: NDArray[np.bool_]) -> None:
-    """Raise unless maps are finite and their mean is plausible in the field's unit.
+    """Raise unless maps are finite, and their mean and extremes plausible in the field's unit.
 
     Args:
         piece: the field in the file.
@@ -47,25 +47,37 @@ def check_values(piece: Piece, maps: Maps, times: Minutes, absent: NDArray[np.bo
     """
     # A sum is finite only if all its terms are: one pass in the usual case.
     if np.isfinite(maps.sum()):
-        mean = float(maps.mean())
+        mean, smallest, largest = float(maps.mean()), float(maps.min()), float(maps.max())
     else:
         _check_finite(piece, maps, times, absent)
-        finite = np.isfinite(maps)
-        count = np.count_nonzero(finite)
-        if count == 0:
+        finite = maps[np.isfinite(maps)]
+        if not finite.size:
             return
-        mean = float(maps.sum(where=finite)) / count
+        mean, smallest, largest = float(finite.mean()), float(finite.min()), float(finite.max())
     low, high = piece.native.mean_range(piece.hpa)
-    if low <= mean <= high:
+    if not low <= mean <= high:
+        raise DataError(
+            "values that do not fit the units",
+            file=piece.file.label,
+            variable=piece.variable,
+            found=f"mean {mean:g}, values {_value_range(maps)}, units "
+            f"'{piece.attrs().get('units', '')}'",
+            expected=f"a mean of {low:g} to {high:g} {piece.native.units}",
+            next_step=_CONVERT.format(name=piece.variable, units=piece.native.units),
+        )
+    low, high = piece.native.cell_range(piece.hpa)
+    if low <= smallest and largest <= high:
         return
+    wrong = (maps < low) | (maps > high)
+    day, row, column = (int(i) for i in np.argwhere(wrong)[0])
     raise DataError(
-        "values that do not fit the units",
+        "values that no weather has",
         file=piece.file.label,
         variable=piece.variable,
-        found=f"mean {mean:g}, values {_value_range(maps)}, units "
-        f"'{piece.attrs().get('units', '')}'",
-        expected=f"a mean of {low:g} to {high:g} {piece.native.units}",
-        next_step=_CONVERT.format(name=piece.variable, units=piece.native.units),
+        found=f"{maps[day, row, column]:g} on {list_times(times[day : day + 1])} at row {row}, "
+        f"column {column}, and {np.count_nonzero(wrong) - 1} more",
+        expected=f"{low:g} to {high:g} {piece.native.units}",
+        next_step=_DROP,
     )
 
 

@@ -1,4 +1,4 @@
-"""NetCDF files of both kinds behind one interface: described at once, their maps read on demand."""
+"""Files of all kinds behind one interface: described at once, their maps read on demand."""
 
 import os
 import shutil
@@ -7,7 +7,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,9 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import netcdf_file  # type: ignore[import-untyped]
 
-from tenkizu.core.errors import DataError
+from tenkizu.core.errors import DataError, TenkizuError
 from tenkizu.patterns.reading.file_kinds import FETCH_AGAIN, Part, parts_of
+from tenkizu.patterns.reading.file_variables import (
+    ATTRIBUTES,
+    Variable,
+    plain_attribute,
+    plain_text,
+)
 from tenkizu.patterns.reading.hdf5_heaps import has_sound_heaps
+from tenkizu.patterns.reading.zarr_groups import ZarrGroup
 
 READ_ERRORS = (
     *(OSError, RuntimeError, ValueError, TypeError, KeyError, IndexError, EOFError),
@@ -27,33 +33,13 @@ READ_ERRORS = (
 )
 """What the readers raise on damaged files."""
 
-_ATTRIBUTES = ("units", "calendar", "scale_factor", "add_offset", "_FillValue", "missing_value")
 _ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
 _CACHE_BYTES = 32 * 2**20
 _CACHE_SLOTS = 10007
 
 
-@dataclass(frozen=True)
-class Variable:
-    """What a file says about a variable.
-
-    Attributes:
-        dims: names of its dimensions.
-        shape: their lengths.
-        dtype: as stored; object for strings.
-        attrs: those of units and packing: strings, and numbers as arrays of one or more values.
-        chunks: shape of the stored chunks; None if the values lie in one piece.
-    """
-
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    attrs: dict[str, Any]
-    chunks: tuple[int, ...] | None
-
-
 class NetcdfFile:
-    """One NetCDF file or archive member; opened for each use until `close`, in any process.
+    """One NetCDF file, archive member or Zarr group; opened for use until `close`, in any process.
 
     Attributes:
         path: of the file or archive.
@@ -66,7 +52,7 @@ class NetcdfFile:
         self.path = part.path
         self.label = part.label
         self._part = part
-        self._open: _Hdf5 | _Classic | None = None
+        self._open: _Hdf5 | _Classic | ZarrGroup | None = None
         self._owner = 0
         try:
             with self._explained(None):
@@ -99,11 +85,10 @@ class NetcdfFile:
         """All but the open file, which another process cannot share."""
         return {**self.__dict__, "_open": None}
 
-    def _handle(self) -> "_Hdf5 | _Classic":
+    def _handle(self) -> "_Hdf5 | _Classic | ZarrGroup":
         """The open file; a forked process opens its own."""
         if self._open is None or self._owner != os.getpid():
-            source = self._part.path if self._part.member is None else _extracted(self._part)
-            self._open = _Hdf5(source) if self._part.kind == "hdf5" else _Classic(source)
+            self._open = _opened(self._part)
             self._owner = os.getpid()
         return self._open
 
@@ -112,16 +97,15 @@ class NetcdfFile:
         """Turn the errors of the readers into one that names the file and its size."""
         try:
             yield
-        except DataError:
+        except TenkizuError:
             raise
         except READ_ERRORS as error:
             first_line = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            size = self.path.stat().st_size if self.path.is_file() else 0
             raise DataError(
                 f"damaged or truncated: cannot be read ({first_line})",
                 file=self.label,
                 variable=variable,
-                found=f"{size} bytes",
+                found=f"{self.path.stat().st_size} bytes" if self.path.is_file() else None,
                 next_step=FETCH_AGAIN,
             ) from error
 
@@ -143,14 +127,16 @@ class _Hdf5:
         for name, item in self._file.items():
             if not isinstance(item, h5py.Dataset):
                 continue
-            if _text(item.attrs.get("NAME", "")).startswith(_ONLY_A_DIMENSION):
+            if plain_text(item.attrs.get("NAME", "")).startswith(_ONLY_A_DIMENSION):
                 continue
             is_text = h5py.check_string_dtype(item.dtype) is not None
             variables[name] = Variable(
                 dims=self._dims(name, item),
                 shape=item.shape,
                 dtype=np.dtype(object) if is_text else item.dtype,
-                attrs={key: _plain(item.attrs[key]) for key in _ATTRIBUTES if key in item.attrs},
+                attrs={
+                    key: plain_attribute(item.attrs[key]) for key in ATTRIBUTES if key in item.attrs
+                },
                 chunks=item.chunks,
             )
         return variables
@@ -212,9 +198,9 @@ class _Classic:
                 shape=tuple(item.data.shape),
                 dtype=item.data.dtype,
                 attrs={
-                    key: _plain(value)
+                    key: plain_attribute(value)
                     for key, value in item._attributes.items()
-                    if key in _ATTRIBUTES
+                    if key in ATTRIBUTES
                 },
                 chunks=None,
             )
@@ -232,12 +218,20 @@ class _Classic:
 
 
 def netcdf_files(path: Path) -> list[NetcdfFile]:
-    """The NetCDF file at ``path``, or those in the ZIP archive there.
+    """The NetCDF file or Zarr group at ``path``, or the files in the ZIP archive there.
 
     Raises:
         DataError: it is something else, or damaged.
     """
     return [NetcdfFile(part) for part in parts_of(path)]
+
+
+def _opened(part: Part) -> "_Hdf5 | _Classic | ZarrGroup":
+    """The library's own file, by the kind of the part."""
+    if part.kind == "zarr":
+        return ZarrGroup(part.path)
+    source = part.path if part.member is None else _extracted(part)
+    return _Hdf5(source) if part.kind == "hdf5" else _Classic(source)
 
 
 def _extracted(part: Part) -> IO[bytes]:
@@ -253,16 +247,3 @@ def _is_coordinate(name: str, variable: Variable) -> bool:
     """Whether the values are read at once: short numbers, and the versions of ERA5."""
     few = len(variable.dims) <= 1 or name == "valid_time"
     return few and (variable.dtype.kind in "iuf" or name == "expver")
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401  (attributes have any type)
-    """An attribute as a string or an array of numbers."""
-    if isinstance(value, bytes | str):
-        return _text(value)
-    array = np.asarray(value)
-    return _text(array.reshape(-1)[0]) if array.dtype.kind in "OSU" and array.size else array
-
-
-def _text(value: Any) -> str:  # noqa: ANN401  (bytes or a string)
-    """A string that a file may hold as bytes."""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

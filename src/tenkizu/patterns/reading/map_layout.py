@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 from tenkizu.patterns.reading.file_kinds import FETCH_AGAIN
-from tenkizu.patterns.reading.map_files import NetcdfFile, Variable
+from tenkizu.patterns.reading.file_variables import Variable
+from tenkizu.patterns.reading.map_files import NetcdfFile
 from tenkizu.patterns.reading.map_times import Minutes, decode_times, is_time, require_increasing
 from tenkizu.patterns.reading.natives import Native, identify
 
@@ -24,7 +25,10 @@ _ROLES: dict[str, Role] = {
     **dict.fromkeys(("longitude", "lon"), "lon"),
 }
 _LEVEL_NAMES = tuple(name for name, role in _ROLES.items() if role == "level")
-_PER_HPA = {"pa": 0.01, "pascal": 0.01}
+_UNEVEN = 0.05
+_PER_HPA = {"pa": 0.01, "pascal": 0.01} | dict.fromkeys(
+    ("", "hpa", "hectopascal", "millibar", "millibars", "mbar", "mb"), 1.0
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +82,7 @@ def pieces_of(file: NetcdfFile, level: float | None = None) -> list[Piece]:
         DataError: a variable has dimensions or coordinates that cannot be understood.
     """
     pieces: list[Piece] = []
+    times: dict[str | None, Minutes] = {}
     for name, variable in file.variables.items():
         known = identify(name)
         roles = tuple(_role(file, dim) for dim in variable.dims)
@@ -85,6 +90,7 @@ def pieces_of(file: NetcdfFile, level: float | None = None) -> list[Piece]:
         if known is None or "lat" not in roles or "lon" not in roles:
             continue
         native, hpa = known
+        _require_dimensions(file, name, variable)
         if variable.dtype.kind not in "iuf":
             raise DataError(
                 "values that are not numbers",
@@ -96,7 +102,7 @@ def pieces_of(file: NetcdfFile, level: float | None = None) -> list[Piece]:
             )
         _require_single(file, name, variable, roles)
         _require_packing(file, name, variable)
-        pieces += _pieces(file, name, native, hpa, roles, level)
+        pieces += _pieces(file, name, native, hpa, roles, level, times)
     return pieces
 
 
@@ -107,6 +113,7 @@ def _pieces(
     hpa: float | None,
     roles: tuple[Role, ...],
     assumed: float | None,
+    known_times: dict[str | None, Minutes],
 ) -> Iterator[Piece]:
     """The fields in one variable: one, or one for each level."""
     levels: Sequence[float | None] = [hpa]
@@ -115,7 +122,11 @@ def _pieces(
     if not levels:
         return
     dims = dict(zip(roles, file.variables[name].dims, strict=True))
-    times = _times(file, name, dims.get("time"))
+    along = dims.get("time")
+    # All variables along one dimension share its times, decoded once.
+    if along not in known_times:
+        known_times[along] = _times(file, name, along)
+    times = known_times[along]
     grid, flipped = _grid(file, dims["lat"], dims["lon"])
     expver = _expver(file, dims, len(times))
     for index, level in enumerate(levels):
@@ -135,6 +146,23 @@ def _role(file: NetcdfFile, dim: str) -> Role:
     if units.startswith(("degrees_east", "degree_east")):
         return "lon"
     return "time" if coordinate and is_time(coordinate) else "single"
+
+
+def _require_dimensions(file: NetcdfFile, name: str, variable: Variable) -> None:
+    """Raise unless the dimensions that a variable names are as many and as long as it says."""
+    lengths = [
+        file.coordinates[dim].size if dim in file.coordinates else length
+        for dim, length in zip(variable.dims, variable.shape, strict=False)
+    ]
+    if len(variable.dims) != len(variable.shape) or tuple(lengths) != variable.shape:
+        raise DataError(
+            "dimensions that are not those of its values",
+            file=file.label,
+            variable=name,
+            found=f"shape {variable.shape}",
+            expected=", ".join(f"{d} = {n}" for d, n in zip(variable.dims, lengths, strict=False)),
+            next_step=FETCH_AGAIN,
+        )
 
 
 def _require_single(
@@ -193,7 +221,16 @@ def _levels(file: NetcdfFile, name: str, roles: tuple[Role, ...]) -> list[float 
         if "level" not in roles and values.size != 1:
             continue
         units = str(file.variables[coordinate].attrs.get("units", "")).strip().lower()
-        return [round(float(value) * _PER_HPA.get(units, 1.0), 6) for value in values]
+        if units not in _PER_HPA:
+            raise DataError(
+                "levels that are no pressure",
+                file=file.label,
+                variable=coordinate,
+                found=f"{', '.join(f'{value:g}' for value in values[:3])}, units '{units}'",
+                expected="hPa or Pa",
+                next_step="ask for pressure levels, or interpolate to them: cdo ml2pl",
+            )
+        return [round(float(value) * _PER_HPA[units], 6) for value in values]
     return []
 
 
@@ -248,7 +285,28 @@ def _grid(file: NetcdfFile, lat: str, lon: str) -> tuple[Grid, bool]:
                 expected=expected,
                 next_step="sort the file along it, e.g. cdo sellonlatbox,W,E,S,N in.nc out.nc",
             )
+    for axis, values in ((lat, y), (lon, x)):
+        _require_even(file, axis, values)
     return Grid("latlon", north_first, x, "latitude", "longitude"), flipped
+
+
+def _require_even(file: NetcdfFile, axis: str, values: NDArray[np.float64]) -> None:
+    """Raise when neighbouring distances differ by more than a twentieth.
+
+    Those of Gaussian grids differ by less; a coordinate that was damaged or left out by more.
+    """
+    steps = np.abs(np.diff(values))
+    uneven = np.abs(np.diff(steps)) > _UNEVEN * np.minimum(steps[1:], steps[:-1])
+    if uneven.any():
+        at = int(np.argmax(uneven))
+        raise DataError(
+            "uneven distances",
+            file=file.label,
+            variable=axis,
+            found=", ".join(f"{value:g}" for value in values[at : at + 3]) + f" at position {at}",
+            expected="the same distance between all rows, and between all columns",
+            next_step=FETCH_AGAIN,
+        )
 
 
 def _axis(file: NetcdfFile, dim: str) -> NDArray[np.float64]:

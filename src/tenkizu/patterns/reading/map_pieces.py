@@ -1,6 +1,6 @@
 """Reading maps of one field from one file, unpacked in float64 and north first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ _RUN_BYTES = 64 * 2**20
 
 
 def read_piece(
-    piece: Piece, indices: NDArray[np.intp], rows: slice, columns: slice
+    piece: Piece, indices: NDArray[np.intp], rows: slice, columns: Sequence[slice]
 ) -> tuple[NDArray[np.float64], NDArray[np.intp] | None]:
     """Maps at ``indices`` of a piece's times, increasing.
 
@@ -20,7 +20,7 @@ def read_piece(
         piece: the field in the file.
         indices: positions along its times, strictly increasing, shape (n,).
         rows: rows of its grid, north first.
-        columns: columns of its grid.
+        columns: columns of its grid, in one part or several.
 
     Returns:
         The maps (n, H, W), NaN where missing; and, where the file has a dimension ``expver``, the
@@ -31,7 +31,8 @@ def read_piece(
         total = piece.grid.shape[0]
         rows = slice(total - rows.stop, total - rows.start)
     parts, versions = [], []
-    for run, inside in _runs(piece, indices):
+    cells = (rows.stop - rows.start) * sum(part.stop - part.start for part in columns)
+    for run, inside in _runs(piece, indices, cells):
         maps, version = _read_run(piece, run, rows, columns)
         parts.append(maps if len(inside) == len(maps) else maps[inside])
         if version is not None:
@@ -40,7 +41,9 @@ def read_piece(
     return values, np.concatenate(versions) if versions else None
 
 
-def _runs(piece: Piece, indices: NDArray[np.intp]) -> Iterator[tuple[slice, NDArray[np.intp]]]:
+def _runs(
+    piece: Piece, indices: NDArray[np.intp], cells: int
+) -> Iterator[tuple[slice, NDArray[np.intp]]]:
     """Stretches of times to read at once, and which of their maps are wanted.
 
     Adjacent times make one stretch, as do times that share a chunk, which is unpacked whole
@@ -50,7 +53,7 @@ def _runs(piece: Piece, indices: NDArray[np.intp]) -> Iterator[tuple[slice, NDAr
     together = 1
     if "time" in piece.roles and variable.chunks is not None:
         together = variable.chunks[piece.roles.index("time")]
-    longest = max(1, _RUN_BYTES // (8 * piece.grid.shape[0] * piece.grid.shape[1]))
+    longest = max(1, _RUN_BYTES // (8 * cells))
     start = 0
     for end in range(1, len(indices) + 1):
         if end < len(indices):
@@ -64,7 +67,7 @@ def _runs(piece: Piece, indices: NDArray[np.intp]) -> Iterator[tuple[slice, NDAr
 
 
 def _read_run(
-    piece: Piece, times: slice, rows: slice, columns: slice
+    piece: Piece, times: slice, rows: slice, columns: Sequence[slice]
 ) -> tuple[NDArray[np.float64], NDArray[np.intp] | None]:
     """All maps of a stretch of times, and the ``expver`` entry of each if there are several."""
     pick: dict[str, int | slice] = {
@@ -72,11 +75,15 @@ def _read_run(
         "level": piece.level_index,
         "expver": slice(None),
     }
-    pick |= {"lat": rows, "lon": columns, "single": 0}
-    raw = piece.file.read(piece.variable, tuple(pick[role] for role in piece.roles))
+    pick |= {"lat": rows, "single": 0}
+    parts = []
+    for part in columns:
+        pick["lon"] = part
+        parts.append(piece.file.read(piece.variable, tuple(pick[role] for role in piece.roles)))
     kept = [role for role in piece.roles if isinstance(pick[role], slice)]
     order = [role for role in ("expver", "time", "lat", "lon") if role in kept]
-    raw = raw.transpose([kept.index(role) for role in order])
+    parts = [raw.transpose([kept.index(role) for role in order]) for raw in parts]
+    raw = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
     if "time" not in kept:
         raw = np.expand_dims(raw, order.index("lat"))
     values = unpack(raw, piece.attrs())

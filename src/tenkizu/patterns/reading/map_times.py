@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tenkizu.core.errors import DataError
 from tenkizu.patterns.reading.file_kinds import FETCH_AGAIN
-from tenkizu.patterns.reading.map_files import Variable
+from tenkizu.patterns.reading.file_variables import Variable
 
 Minutes = NDArray[np.datetime64]
 """UTC times, datetime64[m]."""

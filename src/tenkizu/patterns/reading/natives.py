@@ -21,6 +21,8 @@ class Native:
         on_levels: whether it lies on pressure levels.
         may_be_missing: whether cells can be missing by nature (land in sst, no convection in cin).
         aliases: other names of the variable in files, in lower case.
+        beyond: how far cells may lie outside the range of means, as a share of its width. Smooth
+            fields stay near their means; rain and rising air do not.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Native:
     on_levels: bool = False
     may_be_missing: bool = False
     aliases: tuple[str, ...] = ()
+    beyond: float = 1.0
 
     def field_name(self, hpa: float | None) -> str:
         """The name of the field on a pressure level in hPa, or at the surface.
@@ -53,6 +56,12 @@ class Native:
         scale = G0 if self.name == "z" else 1.0
         return scale * (height - spread), scale * (height + spread)
 
+    def cell_range(self, hpa: float | None) -> tuple[float, float]:
+        """Smallest and largest value that a cell can have."""
+        low, high = self.mean_range(hpa)
+        margin = self.beyond * (high - low)
+        return low - margin, high + margin
+
 
 def plain_units(text: str) -> str:
     """A unit in lower case, with exponents as in ``m s-1``."""
@@ -66,13 +75,22 @@ _COLUMN = ("kg m-2", "kg m-2", "kg/m2", "mm")
 _FLUX = ("kg m-1 s-1", "kg m-1 s-1", "kg/m/s", "kg/(m s)")
 _ENERGY = ("J kg-1", "j kg-1", "j/kg")
 _KELVIN = ("K", "k", "kelvin")
+_SMOOTH = ("msl", "z", "gh", "t", "sst", "tcc")
 _ONE = ("1", "1", "(0 - 1)", "0 - 1", "0-1", "fraction", "dimensionless")
 
 
 def _native(
-    name: str, units: tuple[str, ...], low: float, high: float, *aliases: str, **options: bool
+    name: str,
+    units: tuple[str, ...],
+    low: float,
+    high: float,
+    *aliases: str,
+    on_levels: bool = False,
+    may_be_missing: bool = False,
 ) -> Native:
-    return Native(name, units[0], frozenset(units[1:]), low, high, aliases=aliases, **options)
+    spellings = frozenset(units[1:])
+    beyond = 0.1 if name in _SMOOTH else 1.0
+    return Native(name, units[0], spellings, low, high, on_levels, may_be_missing, aliases, beyond)
 
 
 def _level(name: str, units: tuple[str, ...], low: float, high: float, *aliases: str) -> Native:

@@ -112,18 +112,24 @@ def on_model_grid(
     Args:
         values: (505, 481) or (253, 241), north first.
         grid: `SURFACE_GRID` or `PRESSURE_GRID`.
-        out: (480, 480) to write to.
+        out: (480, 480) to write to; means are taken in its precision. None for float64.
 
     Returns:
-        (480, 480), ``out`` if it is given.
+        (480, 480): ``out`` if it is given; else of a surface grid a view of ``values``.
     """
-    out = np.empty(MODEL_SHAPE) if out is None else out
     if grid == SURFACE_GRID:
-        out[:] = values[13:493, :480]
+        cut = values[13:493, :480]
+        if out is None:
+            return cut
+        out[:] = cut
         return out
-    nodes = values[6:247]
-    between = 0.5 * (nodes[:-1] + nodes[1:])
-    for rows, source in ((out[1::2], nodes[1:]), (out[0::2], between)):
-        rows[:, 0::2] = source[:, :-1]
-        rows[:, 1::2] = 0.5 * (source[:, :-1] + source[:, 1:])
+    out = np.empty(MODEL_SHAPE) if out is None else out
+    nodes = values[6:247].astype(out.dtype)
+    wide = np.empty((241, 480), out.dtype)
+    wide[:, 0::2] = nodes[:, :-1]
+    wide[:, 1::2] = nodes[:, :-1] + nodes[:, 1:]
+    wide[:, 1::2] *= 0.5
+    out[1::2] = wide[1:]
+    np.add(wide[:-1], wide[1:], out=out[0::2])
+    out[0::2] *= 0.5
     return out

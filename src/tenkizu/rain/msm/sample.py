@@ -87,23 +87,22 @@ def read_initial_time(
         )
     order = {name: i for i, name in enumerate(field_pairs(MSM24))}
     fields = np.empty((len(order), height, width), np.float32)
-    frame = np.empty(MODEL_SHAPE)
+    frame = np.empty(MODEL_SHAPE, np.float32)
     rain: dict[int, NDArray[np.float64]] = {}
     negatives = 0
     for path, keys, grid in _plan(files, following):
         for key, one in select(path, keys, files.t0).items():
             values = _checked(one, key, grid)
-            whole = crop is None and key.name in order
-            placed = on_model_grid(values, grid, fields[order[key.name]] if whole else frame)
-            if key.name in order:
-                if not whole:
-                    fields[order[key.name]] = placed[inside]
-                continue
-            hour = placed[inside].copy()
-            below = hour < 0
-            negatives += int(np.count_nonzero(below))
-            hour[below] = 0.0
-            rain[key.end_minutes // 60] = hour
+            if key.name not in order:
+                hour = on_model_grid(values, grid)[inside]
+                below = hour < 0
+                negatives += int(np.count_nonzero(below))
+                hour[below] = 0.0
+                rain[key.end_minutes // 60] = hour
+            elif crop is None:
+                on_model_grid(values, grid, fields[order[key.name]])
+            else:
+                fields[order[key.name]] = on_model_grid(values, grid, frame)[inside]
     if negatives:
         log.debug("%s: %d negative values of rain became 0", files.t0, negatives)
     return MsmSample(files.t0, fields, _rain(rain, (height, width)), negatives)

@@ -1,0 +1,1 @@
+"""ERA5 from the Climate Data Store to checked files on disk."""

@@ -1,0 +1,1 @@
+"""A look at a prepared store before anything is trained on it."""
