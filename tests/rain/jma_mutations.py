@@ -33,6 +33,7 @@ from jma_products import (
 from scipy.interpolate import RegularGridInterpolator
 
 from tenkizu.core.errors import DataError
+from tenkizu.rain.fields import MSM24, field_pairs
 from tenkizu.rain.msm.files import find_initial_times
 from tenkizu.rain.msm.grib import select
 from tenkizu.rain.msm.grids import LatLonGrid
@@ -279,8 +280,6 @@ def _key(name: str, one: Decoded) -> FieldKey:
 
 def _initial_time(files: dict[str, bytes], others: dict[str, bytes]) -> Base:
     """A whole initial time, as `convert` reads it."""
-    from tenkizu.rain.fields import MSM24, field_pairs
-
     names = field_pairs(MSM24)
     where: dict[str, Place] = {}
     for file, content in files.items():

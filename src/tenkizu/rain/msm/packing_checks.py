@@ -17,6 +17,9 @@ _LEAST = {SIMPLE: 21, COMPLEX: 47, SPATIAL: 49, RUN_LENGTH: 17}
 _HEAD = 5
 """Bytes of section 7 before its data."""
 
+_PADDING = 8
+"""Bytes that may follow the data of section 7."""
+
 
 def check_packing(section: bytes, data: bytes, present: int) -> bool:
     """Check the sizes of the packed data of a field.
@@ -49,7 +52,7 @@ def check_packing(section: bytes, data: bytes, present: int) -> bool:
             f"reference {reference}, binary scale {binary}, decimal scale {decimal} and {bits} bits"
         )
     if packing == SIMPLE:
-        _enough(data, (count * bits + 7) // 8)
+        _exactly(data, (count * bits + 7) // 8)
         return False
     _groups(section, data, spatial=packing == SPATIAL)
     return section[22] != 0
@@ -78,6 +81,13 @@ def _enough(data: bytes, needed: int) -> None:
         raise ValueError(f"section 7 has {len(data) - _HEAD} bytes of data, {needed} are needed")
 
 
+def _exactly(data: bytes, needed: int) -> None:
+    """No less, and but for padding no more: a wrong number of bits would leave bytes over."""
+    _enough(data, needed)
+    if len(data) - _HEAD > needed + _PADDING:
+        raise ValueError(f"section 7 has {len(data) - _HEAD} bytes of data, only {needed} are used")
+
+
 def _groups(section: bytes, data: bytes, spatial: bool) -> None:
     """Groups of complex packing must hold all values and lie within section 7."""
     count, bits = number(section, 6, 4), section[19]
@@ -103,7 +113,7 @@ def _groups(section: bytes, data: bytes, spatial: bool) -> None:
         raise ValueError(
             f"groups of {lengths.sum()} values up to {widths.max()} bits wide, for {count} values"
         )
-    _enough(data, start - _HEAD + sum(parts) + (int(widths @ lengths) + 7) // 8)
+    _exactly(data, start - _HEAD + sum(parts) + (int(widths @ lengths) + 7) // 8)
 
 
 def _bits(data: bytes, count: int, width: int) -> NDArray[np.int64]:
