@@ -118,7 +118,7 @@ def _on_cluster(
         futures = client.map(function, tasks, pure=False, retries=0)
         position = {future.key: i for i, future in enumerate(futures)}
         try:
-            for future in finished(futures):
+            for future in finished(futures, loop=client.loop):
                 outcome = future.exception()
                 if isinstance(outcome, KilledWorker):
                     outcome = WorkerDied("the workers of a task died", found=str(outcome))

@@ -202,7 +202,7 @@ class StoreWriter:
     def __init__(self, path: str | Path, plan_hash: str) -> None:
         self.path = Path(path)
         self.part = self.path.with_name(self.path.name + ".part")
-        self._lock = _lock(self.path)
+        self._lock = lock_beside(self.path)
         plan = self.part / "plan.json"
         if self.part.exists() and not (
             plan.exists() and read_json(plan, "a plan").get("hash") == plan_hash
@@ -258,7 +258,7 @@ class StoreWriter:
         return SampleStore(self.path)
 
 
-def _lock(path: Path) -> TextIO:
+def lock_beside(path: Path) -> TextIO:
     """Claim a store for this process; closing the handle or dying, however, gives it back."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = path.with_name(f".{path.name}.lock").open("w")

@@ -6,12 +6,16 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tenkizu.core.console import Config, Overrides, track
+from tenkizu.rain.msm.cli_data import check, convert, stats
+from tenkizu.rain.msm.cli_inspect import inspect
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Hourly rain from 3-hour totals: prepare, train, evaluate, predict.",
     rich_markup_mode="rich",
 )
+for command in (inspect, convert, check, stats):
+    app.command()(command)
 
 Model = Annotated[
     str,

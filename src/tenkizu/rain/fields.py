@@ -8,13 +8,15 @@ in ``statistics.fields``.
 
 import re
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tenkizu.core.errors import DataError
-from tenkizu.core.normaliser import ChannelScale
 from tenkizu.core.stats import Moments
 from tenkizu.core.store import MAKE_AGAIN, SampleStore
 from tenkizu.rain.data_config import DataConfig
+
+if TYPE_CHECKING:
+    from tenkizu.core.normaliser import ChannelScale
 
 UNITS = {"Prmsl": "Pa", "U": "m s-1", "V": "m s-1", "T": "K", "R": "%", "GH": "gpm"}
 """Units by the letters at the beginning of a field's name."""
@@ -26,7 +28,7 @@ RANGES = {
     "U": (-200.0, 200.0),
     "V": (-200.0, 200.0),
     "T": (170.0, 330.0),
-    "R": (-10.0, 110.0),
+    "R": (-30.0, 150.0),
     "GH": (-1_000.0, 20_000.0),
 }
 """Least and largest values of a field, by the beginning of its name; the first that fits counts."""
@@ -90,7 +92,7 @@ def stored_fields(store: SampleStore) -> list[str]:
     return list(store.meta["arrays"].get("fields", {}).get("channels", ()))
 
 
-def field_scales(data: DataConfig, store: SampleStore | None = None) -> list[ChannelScale]:
+def field_scales(data: DataConfig, store: SampleStore | None = None) -> "list[ChannelScale]":
     """The configured fields as input channels, standardised by the training samples of a store.
 
     Without a store, which is enough to count channels, they are not scaled.
@@ -98,6 +100,9 @@ def field_scales(data: DataConfig, store: SampleStore | None = None) -> list[Cha
     Raises:
         DataError: the store lacks a field, its statistics, or has it in other units.
     """
+    # Here, since it brings torch, which those who only want the names do without.
+    from tenkizu.core.normaliser import ChannelScale
+
     names = field_names(data)
     if store is None or not names:
         return [ChannelScale(name, units_of(name) or "1") for name in names]

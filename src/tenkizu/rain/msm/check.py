@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tenkizu.core.errors import DataError
 from tenkizu.core.parallel import run_tasks, usable_cpus
 from tenkizu.core.store import plain, write_json
+from tenkizu.rain.derived_blocks import Track
 from tenkizu.rain.msm.check_piece import LAGS, CheckTask, PieceResult, check_piece
 from tenkizu.rain.msm.check_rules import RULES, Finding
 from tenkizu.rain.msm.check_together import (
@@ -29,7 +30,6 @@ from tenkizu.rain.msm.check_together import (
 from tenkizu.rain.msm.month_plans import STEP
 from tenkizu.rain.msm.pieces import Piece, find_pieces, open_piece
 from tenkizu.rain.msm.variables import VARIABLES
-from tenkizu.rain.derived_blocks import Track
 
 log = logging.getLogger(__name__)
 

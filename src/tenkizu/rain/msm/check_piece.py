@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from tenkizu.rain.msm.check_rules import Finding, of_features, of_maps, of_times, together
 from tenkizu.rain.msm.month_plans import STEP
 from tenkizu.rain.msm.pieces import Opened, Piece, open_piece
-from tenkizu.rain.msm.variables import VARIABLES
-from tenkizu.rain.tables import RAIN
+from tenkizu.rain.msm.variables import RAIN_NAMES, VARIABLES
+from tenkizu.rain.tables import RAIN, Rain
 
 LAGS = tuple(range(-3, 4))
 """Steps of three hours by which the hours are taken later than S in the lag scan."""
@@ -76,6 +76,7 @@ def check_piece(task: CheckTask) -> PieceResult:
         DataError: it cannot be opened or read.
     """
     with open_piece(task.piece, strict=False) as opened:
+        shape = opened.grid.shape
         result = PieceResult(opened.times, [], opened.grid.to_json())
         findings = list(_of_structure(task.piece, opened))
         scan = _LagScan(result.lags)
@@ -89,7 +90,7 @@ def check_piece(task: CheckTask) -> PieceResult:
             masks.add(maps)
             for name, values in maps.items():
                 _extremes(result, name, values, t0)
-            rain = opened.rain(i)
+            rain = _rain_of(maps, shape)
             scan.add(t0, rain)
             hour = int(t0.astype("datetime64[h]").astype(np.int64) % 24)
             result.counts[hour] += 1
@@ -120,6 +121,12 @@ def _of_structure(piece: Piece, opened: Opened) -> list[Finding]:
     findings += of_times(opened.times, month)
     findings += of_features(opened.times, opened.features())
     return findings
+
+
+def _rain_of(maps: Mapping[str, NDArray[np.float32]], shape: tuple[int, int]) -> Rain:
+    """Rain (6, H, W) in the order of `tables.RAIN`, NaN where there is none."""
+    missing = np.full(shape, np.nan, np.float32)
+    return np.stack([maps.get(RAIN_NAMES[plane], missing) for plane in RAIN])
 
 
 class _Masks:

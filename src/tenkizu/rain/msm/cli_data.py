@@ -27,7 +27,7 @@ Scheduler = Annotated[
 def convert(
     config: Annotated[
         Path | None,
-        typer.Argument(metavar="[CONFIG]", help="YAML file of the run, with a section data.msm."),
+        typer.Argument(metavar="CONFIG", help="YAML file of the run, with a section data.msm."),
     ] = None,
     overrides: Overrides = None,
     source: Annotated[

@@ -49,7 +49,11 @@ class FieldSummary:
         return {
             "channels": self.channels,
             "moments": [moments.to_json() for moments in self.moments],
-            "counts": self.counts.tolist(),
+            # A month fills a part of each range only.
+            "counts": [
+                [int(first), row[first : last + 1].tolist()]
+                for row, first, last in zip(self.counts, *self._filled(), strict=True)
+            ],
         }
 
     @classmethod
@@ -57,8 +61,15 @@ class FieldSummary:
         """The inverse of `to_json`."""
         result = cls(data["channels"])
         result.moments = [Moments.from_json(item) for item in data["moments"]]
-        result.counts = np.asarray(data["counts"], np.int64)
+        for row, (first, counts) in zip(result.counts, data["counts"], strict=True):
+            row[first : first + len(counts)] = counts
         return result
+
+    def _filled(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first and the last part of each range that holds values."""
+        there = self.counts > 0
+        last = np.where(there.any(axis=1), BINS - 1 - there[:, ::-1].argmax(axis=1), -1)
+        return there.argmax(axis=1), last
 
     def described(self, levels: Sequence[float] = QUANTILES) -> dict[str, Any]:
         """The entry ``statistics.fields`` of ``store.json``.

@@ -163,7 +163,10 @@ def _checked(one: GribField, key: FieldKey, grid: LatLonGrid) -> NDArray[np.floa
 
 def _plausible(key: FieldKey) -> tuple[float, float]:
     if key.name in VARIABLES:
-        return VARIABLES[key.name].plausible
+        low, high = VARIABLES[key.name].plausible
+        # Packing may round a humidity of 0 % to a little less.
+        slack = 0.01 * (high - low)
+        return low - slack, high + slack
     return -ROUND_OFF_MM, MOST_RAIN_MM
 
 

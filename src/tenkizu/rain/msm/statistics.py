@@ -129,15 +129,13 @@ def _population(planes: NDArray[np.float64]) -> Tally:
     # Of the three hours as a whole population: divided by 3.
     deviation = np.sqrt(((hours - mean) ** 2).mean(axis=0))
     spread = hours.max(axis=0) - hours.min(axis=0)
-    # 0.3 - 0.2 mm are within 0.1 mm, as they are in the precision of the files.
-    limits = np.array(RANGE_LIMITS_MM, np.float32)[:, None]
     errors = hours - total / 3
     tally = Tally(
         {
             "cells": np.array(hours.shape[1]),
             "deviation": np.array([deviation.sum(), deviation @ deviation]),
             "range": np.array([spread.sum(), spread @ spread]),
-            "within": np.count_nonzero(spread.astype(np.float32) <= limits, axis=1),
+            "within": np.array([np.count_nonzero(spread <= limit) for limit in RANGE_LIMITS_MM]),
             "errors": np.stack([errors.sum(1), np.abs(errors).sum(1), (errors**2).sum(1)], axis=1),
             "sums": hours.sum(axis=1),
             "products": hours @ hours.T,

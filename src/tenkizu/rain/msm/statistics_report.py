@@ -147,7 +147,7 @@ def draw_amounts(path: Path, summary: Mapping[str, Any]) -> Path:
         ):
             counts = np.array(summary[kind]["counts"], np.float64)
             labels = _labels(summary[kind]["edges_mm"])
-            _bars(ax, labels, counts, _BLUE)
+            _bars(ax, labels, counts, "cell-hours" if kind == "hourly" else "cells", _BLUE)
             ax.set_title(f"Amounts of {title}", loc="left", fontweight="bold", color=_INK)
             ax.set_xlabel("mm")
         return charts.save_figure(figure, path)
@@ -160,10 +160,10 @@ def draw_patterns(path: Path, summary: Mapping[str, Any]) -> Path:
         left, right = figure.subplots(1, 2)
         patterns = summary["wet_patterns"]
         names = ["".join("●" if wet == "1" else "○" for wet in name) for name in patterns]
-        _bars(left, names, np.array(list(patterns.values()), np.float64), _BLUE)
+        _bars(left, names, np.array(list(patterns.values()), np.float64), "cells", _BLUE)
         left.set_title("Hours 4, 5, 6: ● wet, ○ dry", loc="left", fontweight="bold", color=_INK)
         hours = summary["wet_hours"]
-        _bars(right, list(hours), np.array(list(hours.values()), np.float64), _ORANGE)
+        _bars(right, list(hours), np.array(list(hours.values()), np.float64), "cells", _ORANGE)
         right.set_title("Number of wet hours", loc="left", fontweight="bold", color=_INK)
         right.set_xlabel("wet hours of three")
         return charts.save_figure(figure, path)
@@ -186,7 +186,7 @@ def draw_range(path: Path, summary: Mapping[str, Any]) -> Path:
         left.set_xlabel("largest minus smallest hour (mm)")
         left.set_ylabel("% of cells within")
         left.set_title("Range of the three hours", loc="left", fontweight="bold", color=_INK)
-        left.legend(loc="lower right")
+        left.legend(loc="center left")
         left.grid(True)
         errors = {name: summary[name]["errors_mm"] for name in TITLES}
         places = np.arange(len(errors["all"]))
@@ -198,12 +198,14 @@ def draw_range(path: Path, summary: Mapping[str, Any]) -> Path:
         right.set_xticks(places, list(errors["all"]))
         right.set_ylabel("RMSE (mm)")
         right.set_title("Error of S/3", loc="left", fontweight="bold", color=_INK)
-        right.legend()
+        right.margins(y=0.25)
+        right.legend(loc="upper right", ncols=2)
         right.grid(True, axis="y")
+        right.set_axisbelow(True)
         return charts.save_figure(figure, path)
 
 
-def _bars(ax: Axes, labels: Sequence[str], counts: ArrayLike, colour: str) -> None:
+def _bars(ax: Axes, labels: Sequence[str], counts: ArrayLike, what: str, colour: str) -> None:
     """Counts as bars on a logarithmic scale, each with its share."""
     values = np.asarray(counts, np.float64)
     places = range(len(values))
@@ -215,5 +217,6 @@ def _bars(ax: Axes, labels: Sequence[str], counts: ArrayLike, colour: str) -> No
         share = f"{100 * value / total:.3g} %" if total else "n/a"
         ax.text(place, max(value, 0.5) * 1.2, share, ha="center", fontsize=7.5, color=_INK)
     ax.set_xticks(places, list(labels))
-    ax.set_ylabel("cells, or cell-hours")
+    ax.set_ylabel(what)
     ax.grid(True, axis="y")
+    ax.set_axisbelow(True)
