@@ -12,7 +12,7 @@ from tenkizu.patterns.training import train
 
 
 def run(config):
-    prepare(config)
+    prepare(config, workers=None)
 
 
 def run_training(config):
@@ -32,7 +32,7 @@ def seed_config(folder, **data):
 
 
 def test_a_few_full_size_maps(tmp_path):
-    """Three blocks of 161 x 161 cells, of which two are in memory at a time."""
+    """Five times as many maps of 161 x 161 cells as are in memory at a time."""
     files = write_year(tmp_path, 1991, 0.25, 34, tasks=["msl", "uv_850"])
     config = PatternsConfig.model_validate(
         {

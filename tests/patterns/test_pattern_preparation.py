@@ -1,12 +1,6 @@
 """From raw maps to a store: contents, NetCDF, labels, interruption, refusals."""
 
-import json
 import logging
-import random
-import signal
-import subprocess
-import sys
-import time
 import tracemalloc
 
 import hdf5plugin  # noqa: F401  (lets xarray read zstd)
@@ -14,13 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from era5_files import edit, write_file, write_year
+from prepared_stores import SHORT, config_for
 from synthetic_weather import Weather, region
 
-from tenkizu.core.config import dump_config
 from tenkizu.core.errors import ConfigError, DataError
-from tenkizu.core.store import SampleStore
 from tenkizu.patterns.catalogues import JC
-from tenkizu.patterns.config import PatternsConfig
 from tenkizu.patterns.labels import read_labels
 from tenkizu.patterns.moments import load_moments
 from tenkizu.patterns.physics.channels import CHANNELS, DEFAULT, SEED
@@ -30,20 +22,6 @@ from tenkizu.patterns.reading.maps import open_files
 
 G0 = 9.80665
 DAYS = 40  # 1 January to 9 February 2000: three blocks of maps
-
-
-def config_for(folder, files=(), labels=None, **data):
-    """A run on files or, with ``raw_dir``, on downloaded years."""
-    source = {"files": [str(path) for path in files]}
-    if "raw_dir" in data:
-        source = {"source": "era5"}
-    return PatternsConfig.model_validate(
-        {
-            "run": {"name": "tiny", "dir": str(folder / "runs")},
-            "data": source | {"store": str(folder / "store")} | data,
-            "labels": labels or {},
-        }
-    )
 
 
 @pytest.fixture(scope="module")
@@ -74,24 +52,6 @@ def stored(store, name):
     """All maps of one channel, (n, H, W)."""
     column = store.meta["arrays"]["maps"]["channels"].index(name)
     return np.stack([store.read("maps", i)[column] for i in range(len(store))])
-
-
-def content(store):
-    """Everything but the path of the store and the times at which things were written."""
-    meta = json.loads((store.path / "store.json").read_text())
-    meta["config"]["data"].pop("store")
-    files = {
-        path.name: path.read_bytes()
-        for path in store.path.iterdir()
-        if path.name not in ("store.json",) and path.suffix != ".nc"
-    }
-    for path in sorted(store.path.glob("*.nc")):
-        with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as dataset:
-            files[path.name] = {
-                name: (values.to_numpy().tobytes(), str(values.attrs))
-                for name, values in dataset.variables.items()
-            }
-    return meta, files
 
 
 # ---------------------------------------------------------------------------- contents
@@ -179,8 +139,8 @@ def test_netcdf_of_a_year(store):
         assert {"title", "source", "history", "tenkizu_version", "formula_version"} <= set(
             dataset.attrs
         )
-        names = {*DEFAULT, "cape", "cin", "viwve", "viwvn"}
-        assert set(dataset.data_vars) == names
+        names = {*DEFAULT, "cape", "cin", "viwve", "viwvn", "ivt_dir"}
+        assert set(dataset.data_vars) - {"valid_time_bnds"} == names
         assert dataset.gh500.dims == ("valid_time", "latitude", "longitude")
         assert dataset.latitude.to_numpy()[[0, -1]].tolist() == [55, 15]
         assert dataset.latitude.attrs["units"] == "degrees_north"
@@ -240,9 +200,6 @@ def test_coarser_maps(raw, tmp_path, truth):
 
 
 # ---------------------------------------------------------------------------- days
-
-
-SHORT = ["msl", "msl_dt24", "grad_msl"]
 
 
 def write_msl(path, dates):
@@ -473,98 +430,3 @@ def test_other_settings_or_files_refuse_until_overwrite_is_said(raw, tmp_path):
     edit(path, "msl", at=(2, 3, 3), value=101000.0)
     with pytest.raises(DataError, match="other settings or files"):
         prepare(fewer)
-
-
-# ---------------------------------------------------------------------------- interruption
-
-
-@pytest.fixture(scope="module")
-def two_years(tmp_path_factory):
-    """Sixty days around New Year, with the store that an undisturbed run makes of them."""
-    folder = tmp_path_factory.mktemp("two")
-    dates = np.arange("1999-12-01", "2000-01-30", dtype="datetime64[D]")
-    files = []
-    for fields in (("msl",), ("sst",), ("tp",), ("u850", "v850"), ("q850",)):
-        files.append(folder / f"{fields[0]}.nc")
-        write_file(files[-1], fields, dates.astype("datetime64[m]"), 5.0)
-    channels = [*SHORT, "sst", "sea_mask", "tp", "mfc850", "vmag850", "f1_season"]
-    rules = {"catalogue": "jc", "centre": [35, 135]}
-
-    def config(place):
-        return config_for(place, files, rules, channels=channels)
-
-    return config, content(prepare(config(folder)))
-
-
-@pytest.mark.parametrize("moment", [1, 3])
-def test_an_interrupted_run_goes_on_to_the_same_store(moment, two_years, tmp_path):
-    make, expected = two_years
-    config, seen = make(tmp_path), []
-
-    def interrupt(items, description):
-        for item in items:
-            if len(seen) == moment:
-                raise KeyboardInterrupt
-            seen.append(description)
-            yield item
-
-    with pytest.raises(KeyboardInterrupt):
-        prepare(config, track=interrupt)
-    with pytest.raises(DataError, match="unfinished"):
-        SampleStore(config.data.store)
-    read = []
-
-    def count(items, description):
-        read.append(description)
-        return items
-
-    assert content(prepare(config, track=count)) == expected
-    # Two blocks a year: a year that was finished is not read again.
-    assert read == (["preparing 1999"] if moment < 2 else []) + ["preparing 2000"]
-
-
-KILLED = """
-import sys
-from tenkizu.core.config import load_config
-from tenkizu.patterns.config import PatternsConfig
-from tenkizu.patterns.preparation import prepare
-
-config = load_config(PatternsConfig, sys.argv[1])
-print("ready", flush=True)
-prepare(config)
-print("done", flush=True)
-"""
-
-
-def kill_and_resume(seed, two_years, folder):
-    """SIGKILL at a random moment of prepare, then go on; returns whether it came in time."""
-    make, expected = two_years
-    config = make(folder)
-    yaml = folder / "run.yaml"
-    yaml.write_text(dump_config(config))
-    with subprocess.Popen(
-        [sys.executable, "-c", KILLED, yaml], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(random.Random(seed).uniform(0.0, 0.6))
-        process.kill()
-        done = "done" in process.stdout.read()
-    assert done or process.returncode == -signal.SIGKILL
-    assert content(prepare(config)) == expected
-    assert not config.data.store.with_name("store.part").exists()
-    return not done
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_killed_run_goes_on_to_the_same_store(seed, two_years, tmp_path):
-    kill_and_resume(seed, two_years, tmp_path)
-
-
-@pytest.mark.slow
-def test_twenty_kills(two_years, tmp_path):
-    in_time = 0
-    for seed in range(20):
-        folder = tmp_path / str(seed)
-        folder.mkdir()
-        in_time += kill_and_resume(100 + seed, two_years, folder)
-    assert in_time >= 10

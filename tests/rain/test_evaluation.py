@@ -6,6 +6,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from tenkizu.core.errors import DataError
 from tenkizu.core.stats import Moments
@@ -282,3 +283,21 @@ def test_a_failing_figure_never_loses_scores(model, tiny_rain, write_rain, tmp_p
     assert read(tmp_path / "out")["n_windows"] == scores["n_windows"] == 4
     for name in WRITTEN:
         assert (tmp_path / "out" / name).exists(), name
+
+
+def test_a_land_file_does_as_a_mask(make_model, tiny_rain, write_rain, tmp_path):
+    model = make_model(fss_windows=[])
+    file = write_rain(tmp_path / "day.nc", tiny_rain[:24])
+    land = np.arange(32) < np.full((24, 1), 10)
+    with xr.open_dataset(file, engine="h5netcdf") as rain:
+        rows, columns = rain["rain"].dims[1:] if "rain" in rain else ("lat", "lon")
+        south_first = bool(rain[rows][0] < rain[rows][-1])
+        axes = {name: rain[name].values for name in (rows, columns)}
+    values = land[::-1] if south_first else land
+    static = xr.Dataset({"land": ((rows, columns), values.astype(np.float32))}, axes)
+    static.to_netcdf(tmp_path / "land.nc", engine="h5netcdf")
+    evaluate(model, file, tmp_path / "file", land=tmp_path / "land.nc")
+    evaluate(model, file, tmp_path / "mask", land=land)
+    by_file, by_mask = ((tmp_path / name / "scores.json").read_text() for name in ("file", "mask"))
+    assert by_file == by_mask
+    assert '"sea"' in by_file

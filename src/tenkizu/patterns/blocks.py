@@ -19,8 +19,8 @@ from tenkizu.patterns.reading.maps import MapSource
 FORMULA_VERSION = 1
 """Raised when a formula of a derived field changes, so that older stores are made anew."""
 
-BLOCK_DAYS = 16
-"""Maps held at a time: 16 days of 47 fields of 161 x 161 cells in float64 are 156 MB."""
+BLOCK_DAYS = 8
+"""Maps held at a time: 8 days of 47 fields of 161 x 161 cells in float64 are 78 MB."""
 
 BEFORE = "msl@-24h"
 MAY_BE_MISSING = ("sst", "cin", "msl_dt24")

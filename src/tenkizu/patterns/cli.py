@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tenkizu.core.console import Config, Overrides, track
+from tenkizu.patterns.cli_prepare import prepare
 from tenkizu.patterns.download.cli import download
 from tenkizu.patterns.inspection.cli import inspect
 
@@ -15,7 +16,8 @@ app = typer.Typer(
     help="Pressure patterns from daily maps: download, prepare, train, evaluate, predict.",
     rich_markup_mode="rich",
 )
-app.command()(download)
+for command in (download, prepare, inspect):
+    app.command()(command)
 
 Model = Annotated[
     str,
@@ -30,32 +32,6 @@ Resume = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Start again in the folder of an earlier run.")
 ]
-
-
-@app.command()
-def prepare(
-    config: Config,
-    overrides: Overrides = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a store made from other settings.")
-    ] = False,
-) -> None:
-    """Derive the channels and make the sample store that training reads.
-
-    An interrupted run goes on where it stopped; a finished store is left alone.
-    """
-    from tenkizu.patterns import prepare as run
-
-    store = run(_load(config, overrides), overwrite=overwrite, track=track)
-    arrays = store.meta["arrays"]
-    typer.echo(f"store: {store.path}")
-    typer.echo(f"days: {len(store)}, {store.meta['days'][0]} to {store.meta['days'][-1]} UTC")
-    typer.echo(f"maps: {', '.join(arrays['maps']['channels'])}")
-    if store.meta["left_out"]:
-        typer.echo(f"left out: {len(store.meta['left_out'])} days, listed in store.json")
-
-
-app.command()(inspect)
 
 
 @app.command()

@@ -1,30 +1,40 @@
-"""One year of a store: maps, moments of every day and CF NetCDF, in one pass over the source."""
+"""Blocks of days of a store: each is a task of its own, in whatever process and order.
 
-import contextlib
-import datetime
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+A block's maps go to their place in the ``.npy`` file of the year, which exists from the beginning.
+All else that is made of them, packed maps for NetCDF and moments, goes to a file of the block,
+which takes its name last: while it is not there, the block is not done.
+"""
+
+import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tenkizu import __version__
 from tenkizu.core.grid import Grid
-from tenkizu.core.store import StoreWriter, atomic
-from tenkizu.patterns.blocks import BLOCK_DAYS, FORMULA_VERSION, Maps, blocks_of
+from tenkizu.core.store import atomic
+from tenkizu.patterns.blocks import Maps, blocks_of
 from tenkizu.patterns.moments import moment_rows, moments_of
-from tenkizu.patterns.netcdf_year import Write, netcdf_year
-from tenkizu.patterns.physics.season import season_terms
+from tenkizu.patterns.netcdf_year import NO_CACHE, ZSTD
 from tenkizu.patterns.reading.maps import MapSource
 
 Times = NDArray[np.datetime64]
-Track = Callable[[Iterable[Any], str], Iterable[Any]]
-"""Wraps an iterable to show progress: (iterable, description) -> iterable."""
+Versions = dict[tuple[str, str, str], set[int]]
+"""Positions of maps, by file, variable and ``expver``."""
 
-SEASON = ("f1_season", "f2_season", "f3_season", "f4_season")
+BLOCKS = "blocks"
+"""Folder of the files of blocks, inside the unfinished store."""
+
+DAYS = 46
+"""Days of a block, from 1 January. Chunks of ERA5 files hold 23 or 46 daily maps of a year, and
+should be unpacked only once."""
+
+SMALL_BYTES = 64e6
+"""Blocks of smaller maps are larger, up to a year: a file for each costs more than its content."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,7 @@ class Fields:
         grid: of the fields as they are written.
         mask: the sea mask of the first map (H, W), if it is wanted.
         origin: what the NetCDF says of its source; None for no NetCDF.
+        daily_means: whether the maps are means over days.
     """
 
     maps: tuple[str, ...]
@@ -50,101 +61,179 @@ class Fields:
     grid: Grid
     mask: Maps | None = field(default=None, repr=False)
     origin: str | None = None
+    daily_means: bool = False
 
     @property
     def rows(self) -> list[str]:
         """Rows of the moments."""
         return moment_rows(self.maps)
 
+    @property
+    def packed(self) -> tuple[str, ...]:
+        """Maps that go into the NetCDF."""
+        return (*self.maps, *self.also) if self.origin is not None else ()
 
-def write_year(
-    writer: StoreWriter,
-    source: MapSource,
-    fields: Fields,
-    times: Times,
-    track: Track,
-) -> dict[str, Any]:
-    """Write the maps of one year, unless an earlier run has done so.
+    @property
+    def map_bytes(self) -> int:
+        """Size of one field at one time, float32."""
+        return 4 * self.grid.shape[0] * self.grid.shape[1]
 
-    While one block is written, compressed and summed up, the next is read and derived, in two
-    threads: a second process would save a fifth of the time at most, take twice the memory, and
-    could outlive a run that is killed.
 
-    Args:
-        writer: of the store.
+@dataclass(frozen=True)
+class Block:
+    """Some adjacent maps of a year.
+
+    Attributes:
+        year: such as ``1991``.
+        first: position of its first map in the year.
+        times: of its maps, UTC.
+    """
+
+    year: str
+    first: int
+    times: Times = field(repr=False)
+
+    def file(self, folder: Path) -> Path:
+        """What is left of it beside its maps; it is done when this exists."""
+        return folder / BLOCKS / f"{self.year}_{self.first:05}.h5"
+
+
+@dataclass(frozen=True)
+class BlockTask:
+    """All that a process needs to make a block.
+
+    Attributes:
         source: of the native maps.
         fields: what to write.
-        times: of the year (n,), UTC.
-        track: shows progress.
-
-    Returns:
-        ``file``, ``count``, and ``other_masks``: how many maps have another sea mask than the
-        first map of all.
+        block: of which days.
+        folder: the unfinished store.
+        parent: the process this one works for, if it is on the same machine.
     """
-    year = str(times[0].astype("datetime64[Y]"))
-    name = f"maps_{year}"
 
-    def fill(array: Maps) -> dict[str, Any]:
-        moments = np.empty((len(times), len(fields.rows), 5))
-        other_masks = 0
+    source: MapSource
+    fields: Fields
+    block: Block
+    folder: Path
+    parent: int | None = None
 
-        def put(first: int, block: Mapping[str, Maps]) -> None:
-            nonlocal other_masks
-            count = len(next(iter(block.values())))
-            days = slice(first, first + count)
-            for c, channel in enumerate(fields.maps):
-                array[days, c] = block[channel]
-            moments[days] = moments_of(block, fields.rows)
+
+@dataclass(frozen=True)
+class Summary:
+    """What is known of the maps of a block, a year or all years.
+
+    Attributes:
+        moments: (T, R, 5), as `moments_of` gives them.
+        other_masks: how many maps have another sea mask than the first map of all.
+        versions: maps of preliminary data.
+    """
+
+    moments: NDArray[np.float64] = field(repr=False)
+    other_masks: int
+    versions: Versions
+
+
+def blocks_of_year(times: Times, fields: Fields) -> list[Block]:
+    """Divide a year's maps (n,) into blocks, always in the same way."""
+    year = times[0].astype("datetime64[Y]")
+    of_year = (times - year).astype("timedelta64[D]").astype(int)
+    length = max(DAYS, int(SMALL_BYTES // (len(fields.maps) * fields.map_bytes)) // DAYS * DAYS)
+    starts = np.flatnonzero(np.diff(of_year // length, prepend=-1))
+    pieces = np.split(times, starts[1:])
+    return [Block(str(year), int(i), piece) for i, piece in zip(starts, pieces, strict=True)]
+
+
+def allocate(folder: Path, year: str, count: int, fields: Fields) -> Path:
+    """The file of a year's maps, (count, channels, H, W), made full of holes if it is not there."""
+    path = folder / f"maps_{year}.npy"
+    if not path.exists():
+        shape = (count, len(fields.maps), *fields.grid.shape)
+        with atomic(path) as part:
+            np.lib.format.open_memmap(part, "w+", np.float32, shape)
+    return path
+
+
+def make_block(task: BlockTask) -> None:
+    """Derive and write the maps of one block.
+
+    Raises:
+        DataError: a map cannot be read, or has values that are not finite.
+        OSError: the disk is full.
+    """
+    fields, block = task.fields, task.block
+    moments = np.empty((len(block.times), len(fields.rows), 5))
+    other_masks = 0
+    wanted = (*fields.maps, *(name for name in fields.packed if name in fields.also))
+    # Written by calls, not through a memory map: so a full disk is an error and not a signal,
+    # and several machines can write one file side by side.
+    with (
+        task.source as source,
+        atomic(block.file(task.folder)) as part,
+        h5py.File(part, "w", **NO_CACHE) as file,
+        (task.folder / f"maps_{block.year}.npy").open("r+b") as maps,
+    ):
+        shape = (len(block.times), *fields.grid.shape)
+        for name in fields.packed:
+            file.create_dataset(name, shape, np.float32, chunks=(1, *shape[1:]), **ZSTD)
+        np.lib.format.read_magic(maps)
+        np.lib.format.read_array_header_1_0(maps)
+        maps.seek(maps.tell() + block.first * len(fields.maps) * fields.map_bytes)
+        done = 0
+        derived = blocks_of(source, (*wanted, *fields.static), block.times, fields.factor)
+        for times, values in derived:
+            days = slice(done, done + len(times))
+            done += len(times)
+            moments[days] = moments_of(values, fields.rows)
             if fields.mask is not None:
-                other_masks += int((block["sea_mask"] != fields.mask).any(axis=(1, 2)).sum())
-            if to_netcdf:
-                # The mask, one map a time here, is in the file already, once.
-                to_netcdf(first, {k: v for k, v in block.items() if k not in fields.static})
-
-        with contextlib.ExitStack() as stack:
-            to_netcdf = None
-            if fields.origin is not None:
-                to_netcdf = stack.enter_context(_netcdf(writer.part, fields, times, year))
-            background = stack.enter_context(ThreadPoolExecutor(1))
-            pending: Future[None] | None = None
-            wanted = (*fields.maps, *(fields.also if to_netcdf else ()), *fields.static)
-            blocks = blocks_of(source, wanted, times, fields.factor)
-            firsts = track(range(0, len(times), BLOCK_DAYS), f"preparing {year}")
-            for first, (_, block) in zip(firsts, blocks, strict=True):
-                if pending:
-                    pending.result()
-                pending = background.submit(put, first, block)
-            if pending:
-                pending.result()
-        with atomic(moments_file(writer.part, year)) as part:
-            np.save(part, moments)
-        source.close()  # a year's files keep their caches until they are closed
-        return {"file": f"{name}.npy", "count": len(times), "other_masks": other_masks}
-
-    return writer.block(name, (len(times), len(fields.maps), *fields.grid.shape), fill)
+                other_masks += int((values["sea_mask"] != fields.mask).any(axis=(1, 2)).sum())
+            for day in range(len(times)):
+                for name in fields.maps:
+                    maps.write(values[name][day].data)
+            for name in fields.packed:
+                file[name][days] = values[name]
+            values.clear()
+            _require_parent(task.parent)
+        maps.flush()
+        os.fsync(maps.fileno())
+        _put_summary(file, Summary(moments, other_masks, source_versions(source)))
 
 
-def moments_file(folder: Path, year: str) -> Path:
-    """Where the moments of one year wait for the other years."""
-    return folder / f"moments_{year}.npy"
+def read_summary(path: Path) -> Summary:
+    """What the file of a block, or of a year, says of its maps."""
+    with h5py.File(path) as file:
+        said = json.loads(file.attrs["summary"])
+        versions = {tuple(key): set(indices) for key, indices in said["versions"]}
+        return Summary(file["moments"][...], said["other_masks"], versions)
 
 
-@contextlib.contextmanager
-def _netcdf(folder: Path, fields: Fields, times: Times, year: str) -> Iterator[Write]:
-    """The NetCDF file of a year with all but its maps written."""
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    attributes = {
-        "title": f"Daily weather maps of {year} with derived fields",
-        "source": fields.origin or "",
-        "history": f"{now}: prepared by tenkizu {__version__}",
-        "tenkizu_version": __version__,
-        "formula_version": str(FORMULA_VERSION),
-    }
-    names = (*fields.maps, *fields.also, *fields.static, *fields.season)
-    path = folder / f"maps_{year}.nc"
-    with netcdf_year(path, fields.grid, times, names, attributes) as write:
-        terms = season_terms(times).astype(np.float32).T
-        write(0, dict(zip(SEASON, terms, strict=True)))
-        if fields.mask is not None:
-            write(0, {"sea_mask": fields.mask})
-        yield write
+def write_summary(path: Path, parts: Sequence[Summary]) -> None:
+    """Write the summaries of adjacent maps as one."""
+    with atomic(path) as part, h5py.File(part, "w") as file:
+        _put_summary(file, joined(parts))
+
+
+def joined(parts: Sequence[Summary]) -> Summary:
+    """The summary of several blocks or years, in their order."""
+    versions: Versions = {}
+    for part in parts:
+        for key, indices in part.versions.items():
+            versions.setdefault(key, set()).update(indices)
+    moments = np.concatenate([part.moments for part in parts])
+    return Summary(moments, sum(part.other_masks for part in parts), versions)
+
+
+def source_versions(source: MapSource) -> Versions:
+    """Which maps of which file and variable are of which ``expver``, as far as they were read."""
+    return source._versions
+
+
+def _put_summary(file: h5py.File, summary: Summary) -> None:
+    file["moments"] = summary.moments
+    versions = [[list(key), sorted(i)] for key, i in sorted(summary.versions.items())]
+    said = {"other_masks": summary.other_masks, "versions": versions}
+    file.attrs["summary"] = json.dumps(said)
+
+
+def _require_parent(parent: int | None) -> None:
+    """End this process if the one it works for was killed: another run may be at work by now."""
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)

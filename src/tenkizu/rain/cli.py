@@ -143,13 +143,17 @@ def evaluate(
     cases: Annotated[
         int | None, typer.Option(min=0, help="Draw panels of this many heaviest windows.")
     ] = None,
+    land: Annotated[
+        Path | None,
+        typer.Option(help="NetCDF with a land mask or orography: scores over land and over sea."),
+    ] = None,
 ) -> None:
     """Score a model on hourly rain, beside S/3, linear interpolation and climatology."""
     from tenkizu.rain import evaluate as run
     from tenkizu.rain.hourly import SourceOptions
 
     options = SourceOptions(var, units, time_stamp)
-    result = run(model, data, output, options, window_start, cases, track)
+    result = run(model, data, output, options, window_start, cases, track, land)
     show_scores(result)
     typer.echo(f"written: {output / 'scores.json'}, {output / 'evaluation.txt'} and figures")
 

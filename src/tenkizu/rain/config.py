@@ -1,5 +1,6 @@
 """The configuration of a rain run: one YAML, checked before the first batch."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -207,6 +208,12 @@ class ScoresConfig(Section):
         min_length=1,
         description="Pressure levels, hPa, whose mean wind carries the rain of the advection "
         "baseline, where the store has their winds.",
+    )
+
+    land_file: Path | None = Field(
+        default=None,
+        description="NetCDF with a land mask or orography on the grid of the rain, or a larger "
+        "one with the same nodes, for scores over land and over sea.",
     )
 
     @field_validator("fss_windows")

@@ -132,9 +132,7 @@ def read_static(file: str | Path, grid: Grid) -> Planes:
     Raises:
         DataError: the file cannot be read, lacks orography in m, or lacks a node of the grid.
     """
-    with open_netcdf(Path(file)) as dataset:
-        orography = _on_grid(dataset, "orography", grid, file)
-        land = _on_grid(dataset, "land", grid, file)
+    orography, land = _static_fields(file, grid)
     if orography is None:
         raise DataError(
             "no orography",
@@ -144,6 +142,33 @@ def read_static(file: str | Path, grid: Grid) -> Planes:
     if land is None:
         land = (orography > 0).astype(np.float32)
     return {"orography": orography, "land": land}
+
+
+def read_land(file: str | Path, grid: Grid) -> NDArray[np.bool_]:
+    """Where there is land, (H, W), found as `read_static` does; half land counts as land.
+
+    Raises:
+        DataError: the file cannot be read, has neither land nor orography, or lacks a node.
+    """
+    orography, land = _static_fields(file, grid)
+    if land is not None:
+        return land >= 0.5
+    if orography is None:
+        raise DataError(
+            "neither land nor orography",
+            file=file,
+            expected="a variable with standard_name land_binary_mask, land_area_fraction or "
+            "surface_altitude, or called land or orography",
+        )
+    return orography > 0
+
+
+def _static_fields(
+    file: str | Path, grid: Grid
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    """Orography and land of a file on a grid; None for what it has not."""
+    with open_netcdf(Path(file)) as dataset:
+        return _on_grid(dataset, "orography", grid, file), _on_grid(dataset, "land", grid, file)
 
 
 def _on_grid(

@@ -16,7 +16,7 @@ from tenkizu.core.verification import Tally, skill
 from tenkizu.rain.advection import advection_hours, has_winds
 from tenkizu.rain.baselines import Climatology, equal_split, linear_split
 from tenkizu.rain.config import PlotsConfig, RainConfig, ScoresConfig
-from tenkizu.rain.context import Planes
+from tenkizu.rain.context import Planes, read_land
 from tenkizu.rain.equal_split import EqualSplit
 from tenkizu.rain.fss import fss_scores, fss_tally
 from tenkizu.rain.hourly import SourceOptions, open_rain, read_window, window_starts
@@ -79,7 +79,7 @@ def evaluate(
     window_start: int = 0,
     cases: int | None = None,
     track: Track | None = None,
-    land: Land | None = None,
+    land: Land | str | Path | None = None,
 ) -> dict[str, Any]:
     """Score a model on a file of hourly rain, beside the baselines.
 
@@ -92,7 +92,7 @@ def evaluate(
         window_start: hour (UTC, modulo 3) at which windows begin.
         cases: number of heaviest windows to draw; by default as the model's run.
         track: shows progress.
-        land: (H, W), true on land, for scores by surface.
+        land: for scores by surface: (H, W), true on land, or a file as ``scores.land_file``.
 
     Returns:
         The scores, as written to ``scores.json``.
@@ -138,9 +138,12 @@ def evaluate_store(
     output: Path,
     config: RainConfig,
     track: Track | None = None,
-    land: Land | None = None,
+    land: Land | str | Path | None = None,
 ) -> dict[str, Any]:
-    """Score a model on one split of a store; as `evaluate` otherwise."""
+    """Score a model on one split of a store; as `evaluate` otherwise.
+
+    Without ``land``, that of the configuration is taken.
+    """
     from tenkizu.rain.dataset import RainDataset
     from tenkizu.rain.model import RainModel
 
@@ -158,7 +161,7 @@ def evaluate_store(
         config.scores,
         config.plots,
         {"data": f"{', '.join(getattr(config.data.splits, split))} ({split})"},
-        land,
+        config.scores.land_file if land is None else land,
     )
 
 
@@ -181,9 +184,11 @@ def _evaluate(
     scores: ScoresConfig,
     plots: PlotsConfig,
     details: dict[str, Any],
-    land: Land | None = None,
+    land: Land | str | Path | None = None,
 ) -> dict[str, Any]:
     """Sum over windows, write scores, then draw; a failing figure never loses scores."""
+    if isinstance(land, str | Path):
+        land = read_land(land, grid)
     if land is not None and land.shape != grid.shape:
         raise DataError(
             "the land mask is not on this grid",

@@ -174,6 +174,8 @@ class _Hdf5:
         row = dataset.dtype.itemsize * dataset.chunks[0]
         for length, chunk in zip(dataset.shape[1:], dataset.chunks[1:], strict=True):
             row *= -(-length // chunk) * chunk
+        # While it is open, opening it again would keep its cache.
+        del dataset
         access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
         access.set_chunk_cache(_CACHE_SLOTS, min(row, _CACHE_BYTES), 1.0)
         return h5py.Dataset(h5py.h5d.open(self._file.id, name.encode(), access))
