@@ -3,10 +3,13 @@
 Run ``python benchmarks/rain_loader.py`` (a few minutes; 5 GB in the temporary folder, which is
 emptied again). A store of synthetic samples, 48 fields and 5 planes of rain on 480 x 480 cells in
 float32, is read in random order as `RainDataset` gives the 53 channels of the reference network,
-with targets. So are the same bytes in one contiguous memory map, each sample copied, and in a
-NetCDF file with zlib whose chunks hold several times, as those of climate files often do. Reading
-goes through a data loader, without workers and with two. The file cache is warm, every way is timed
-several times in turn and the median is printed. The store must reach 0.8 of the memory map and 20
+with targets. So is a compact store of the same size, 16-bit integers with those on pressure levels
+on every second node: as packed samples that go to the device, and with the upsampling that the
+device does. So are the same bytes in one contiguous memory map, each sample copied, and in a NetCDF
+file with zlib whose chunks hold several times, as those of climate files often do. Reading goes
+through a data loader, without workers and with two. The file cache is warm, every way is timed
+several times in turn and the median is printed. The two stores are also read cold, after the system
+was asked to forget their files. The store must reach 0.8 of the memory map and 20
 times the NetCDF. With ``--quick`` samples are so small that ratios to the memory map mean little.
 """
 
@@ -28,6 +31,9 @@ from tenkizu.core.grid import Grid
 from tenkizu.core.store import SampleStore, StoreWriter, plain
 from tenkizu.rain.dataset import TIME_FEATURES, RainDataset
 from tenkizu.rain.fields import MSM24, PREVIOUS, field_pairs
+from tenkizu.rain.msm.compact import compact_channels
+from tenkizu.rain.msm.compact_blocks import ARRAYS, CompactBlocks, bytes_per_sample
+from tenkizu.rain.msm.compact_views import Unpacking
 from tenkizu.rain.tables import RAIN
 
 FIELDS = field_pairs(MSM24)
@@ -48,6 +54,19 @@ class Mapped(Dataset[torch.Tensor]):
         if self.map is None:
             self.map = np.load(self.path, mmap_mode="r")
         return torch.from_numpy(np.array(self.map[index]))
+
+
+class Upsampled(Dataset[torch.Tensor]):
+    """Samples of a compact store with the full input, which else the device makes."""
+
+    def __init__(self, dataset: RainDataset) -> None:
+        self.dataset, self.unpacking = dataset, Unpacking(CHANNELS)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        """The input of one sample, (planes, H, W)."""
+        sample = {key: value[None] for key, value in self.dataset[index].items()}
+        full: torch.Tensor = self.unpacking(sample)[0]
+        return full
 
 
 class TimeBlocked(Dataset[torch.Tensor]):
@@ -122,6 +141,43 @@ def make(folder: Path, count: int, side: int, block: int, netcdf: int) -> Sample
     return writer.finish(plain(meta))
 
 
+def make_compact(folder: Path, store: SampleStore, count: int, side: int) -> SampleStore:
+    """A compact store of as many samples; its rain is that of ``store``, its fields resemble it."""
+    writer = StoreWriter(folder / "compact", "benchmark")
+    grid = Grid.from_json(store.meta["grid"])
+    blocks = CompactBlocks(writer, FIELDS, grid)
+    sizes = {"surface": grid.shape, "pressure": blocks.nodes.shape}
+    members = compact_channels(FIELDS)
+    for name in ARRAYS:
+        rows, columns = sizes[name]
+        shape = (count, len(members[name]), rows, columns)
+        array = np.lib.format.open_memmap(writer.part / f"{name}_all.npy", "w+", np.int16, shape)
+        for i in range(count):
+            values = store.read("fields", i)[: len(members[name])]
+            wide = np.pad(values, [(0, 0), (0, rows), (0, columns)], mode="wrap")
+            array[i] = ((wide[:, :rows, :columns] - 280) * 100).clip(-32767, 32767)
+        array.flush()
+        blocks.blocks[name].append({"file": f"{name}_all.npy", "first": 0, "count": count})
+
+    def fill(array: NDArray[np.float32]) -> dict[str, int]:
+        for i in range(count):
+            array[i] = store.read("rain", i)
+        return {}
+
+    writer.block("rain", (count, len(RAIN) - 1, side, side), fill)
+    arrays = {**store.meta["arrays"]}
+    arrays["fields"] = {"channels": FIELDS, "compact": blocks.meta()}
+    return writer.finish(plain({**store.meta, "arrays": arrays}))
+
+
+def forget(folder: Path) -> None:
+    """Ask the system to drop a store's files from its cache."""
+    for path in folder.glob("*.npy"):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def rate(dataset: Dataset[Any], order: list[int], workers: int) -> float:
     """Samples per second of one epoch, after a short one that starts the workers."""
     sampler = order[: 2 * BATCH]
@@ -154,12 +210,16 @@ def main() -> None:
         folder = Path(name)
         store = make(folder, options.samples, side, options.block, netcdf)
         blocked_way = f"NetCDF, zlib, {options.block} times a chunk"
+        compact = make_compact(folder, store, options.samples, side)
+        packed = RainDataset(compact, "train", CHANNELS)
         ways: dict[str, tuple[Dataset[Any], int]] = {
             "memory map, a copy of each sample": (Mapped(folder / "whole.npy"), options.samples),
             "sample store, training samples": (
                 RainDataset(store, "train", CHANNELS),
                 options.samples,
             ),
+            "compact store, packed samples": (packed, options.samples),
+            "compact store, upsampled here": (Upsampled(packed), options.samples),
             blocked_way: (TimeBlocked(folder / "blocked.nc"), netcdf),
         }
         megabytes = 4 * PLANES * side**2 / 1e6
@@ -167,6 +227,9 @@ def main() -> None:
             f"{os.cpu_count()} cores; {options.samples} samples of {PLANES} x {side} x {side} "
             f"float32 ({megabytes:.1f} MB), random order, warm"
         )
+        grid = Grid.from_json(store.meta["grid"])
+        small = bytes_per_sample("compact", FIELDS, len(RAIN) - 1, grid) / 1e6
+        print(f"a compact sample: {small:.1f} MB")
         rng = np.random.default_rng(1)
         for workers in (0, 2):
             rates: dict[str, list[float]] = {way: [] for way in ways}
@@ -180,12 +243,28 @@ def main() -> None:
                         order = order[: 4 * BATCH]
                     rates[way].append(rate(dataset, order, workers))
             median = {way: float(np.median(values)) for way, values in rates.items()}
-            mapped, _, blocked = median.values()
+            mapped, *_, blocked = median.values()
             print(f"\n{workers} workers{'':24} {'samples/s':>10} {'ms':>8} {'of mmap':>8} ", end="")
             print(f"{'of NetCDF':>10}")
             for way, value in median.items():
                 ratios = f"{value / mapped:8.2f} {value / blocked:10.1f}"
                 print(f"{way:33} {value:10.1f} {1000 / value:8.1f} {ratios}")
+        cold: dict[str, list[float]] = {}
+        for _ in range(options.repeats):
+            for one in (store, compact):
+                forget(one.path)
+                fresh = RainDataset(SampleStore(one.path), "train", CHANNELS)
+                order = rng.permutation(options.samples).tolist()
+                began = time.perf_counter()
+                for index in order:
+                    fresh[index]
+                cold.setdefault(one.path.name, []).append(
+                    len(order) / (time.perf_counter() - began)
+                )
+        full, smaller = (float(np.median(values)) for values in cold.values())
+        print(
+            f"\ncold: store {full:.1f}, compact {smaller:.1f} samples/s: {smaller / full:.2f} times"
+        )
 
 
 if __name__ == "__main__":

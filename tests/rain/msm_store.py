@@ -1,14 +1,18 @@
-"""A generator of small stores in the true layout of MSM: 48 fields and rain, split by year of t0.
+"""Generators of small stores and monthly files in the true layout of MSM: 48 fields and rain.
 
 Numbers are made up but plausible: smooth fields around typical values, and showers that move two
 cells east in an hour. The real domain is 480 x 480; these are a few hundred km over western Japan.
+Samples are split by year of t0.
 """
 
 from functools import reduce
 from operator import add
 from pathlib import Path
 
+import h5netcdf
+import hdf5plugin
 import numpy as np
+from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import gaussian_filter
 
 from tenkizu.core.grid import Grid
@@ -129,3 +133,124 @@ def write_msm_store(
         "config": {"loss": loss.model_dump(mode="json")},
     }
     return writer.finish(plain(meta))
+
+
+# ---------------------------------------------------------------------------- monthly files
+
+RAIN_NAMES = (
+    "Prec_ft3", "Prec_Target_ft4", "Prec_Target_ft5", "Prec_Target_ft6", "Prec_4_6h_sum",
+    "Prec_6_9h_sum",
+)  # fmt: skip
+"""Variables of a monthly file in the order of `RAIN`."""
+
+FILE_UNITS = {"gpm": "m"}
+"""Units of a monthly file where they differ from those of a store."""
+
+
+def axes(shape: tuple[int, int], place: tuple[int, int] = (240, 160)) -> tuple[np.ndarray, ...]:
+    """Latitudes and longitudes of a rectangle of the model grid, by its first row and column."""
+    rows, columns = place[0] + np.arange(shape[0]), place[1] + np.arange(shape[1])
+    return 46.95 - 0.05 * rows, 120 + 0.0625 * columns
+
+
+def interpolated(nodes: np.ndarray, place: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    """A field on a rectangle of the model grid, by coordinates, from the pressure grid around it.
+
+    Args:
+        nodes: (h, w); the first is ((place[0] + 1) // 2, place[1] // 2) of the grid that begins at
+            47.0 N, 120 E, with 0.1 x 0.125 degrees.
+        place: first row and column of the rectangle in the model grid, whose first is at 46.95 N.
+        shape: its rows and columns.
+    """
+    first_lat = 47.0 - 0.1 * ((place[0] + 1) // 2)
+    first_lon = 120 + 0.125 * (place[1] // 2)
+    lat = first_lat - 0.1 * np.arange(nodes.shape[0])
+    lon = first_lon + 0.125 * np.arange(nodes.shape[1])
+    find = RegularGridInterpolator((-lat, lon), nodes, bounds_error=False, fill_value=None)
+    y, x = np.meshgrid(*axes(shape, place), indexing="ij")
+    return find((-y, x))
+
+
+def make_forecast(
+    rng: np.random.Generator, shape: tuple[int, int], place: tuple[int, int]
+) -> np.ndarray:
+    """`make_fields`, those on pressure levels interpolated from every second node as in MSM."""
+    fields = make_fields(rng, shape)
+    coarse = make_fields(rng, (shape[0] // 2 + 2, shape[1] // 2 + 2))
+    for i, name in enumerate(field_pairs(MSM24)):
+        if not name.startswith("Prmsl") and "m_" not in name and "T2m" not in name:
+            nodes = coarse[i].astype(np.float64)
+            nodes = np.clip(nodes, 0, 100) if name.startswith("R") else nodes
+            fields[i] = interpolated(nodes, place, shape)
+    return fields
+
+
+def write_month(
+    path: Path,
+    times: list[str],
+    fields: np.ndarray,
+    rain: np.ndarray,
+    place: tuple[int, int] = (240, 160),
+    change=None,
+) -> Path:
+    """Write one monthly file.
+
+    Args:
+        path: such as 201807.nc.
+        times: t0 of each sample.
+        fields: (n, 48, H, W).
+        rain: (n, 6, H, W), or five planes without N.
+        place: of the rectangle in the model grid.
+        change: is given the file before it is closed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lat, lon = axes(fields.shape[2:], place)
+    names = [*field_pairs(MSM24), *RAIN_NAMES[: rain.shape[1]]]
+    units = [units_of(name) for name in field_pairs(MSM24)] + ["mm"] * rain.shape[1]
+    with h5netcdf.File(path, "w") as file:
+        file.dimensions = {"time": len(times), "lat": len(lat), "lon": len(lon)}
+        hours = np.array(times, "datetime64[h]").astype(np.int64)
+        file.create_variable("time", ("time",), np.int64, data=hours)
+        file["time"].attrs["units"] = "hours since 1970-01-01"
+        file["time"].attrs["standard_name"] = "forecast_reference_time"
+        for name, values, text in (("lat", lat, "degrees_north"), ("lon", lon, "degrees_east")):
+            file.create_variable(name, (name,), np.float64, data=values).attrs["units"] = text
+        for i, (name, unit) in enumerate(zip(names, units, strict=True)):
+            variable = file.create_variable(
+                name,
+                ("time", "lat", "lon"),
+                np.float32,
+                chunks=(1, len(lat), len(lon)),
+                **hdf5plugin.Zstd(clevel=1),
+            )
+            variable[:] = np.concatenate([fields, rain], axis=1)[:, i]
+            variable.attrs["units"] = FILE_UNITS.get(unit, unit)
+        if change is not None:
+            change(file)
+    return path
+
+
+def write_months(
+    folder: Path,
+    shape: tuple[int, int] = (40, 40),
+    n: bool = True,
+    seed: int = 5,
+    place: tuple[int, int] = (240, 160),
+) -> tuple[np.ndarray, np.ndarray]:
+    """Write the eight samples of `TIMES` as monthly files.
+
+    Returns:
+        Fields (8, 48, H, W) and rain (8, 6, H, W), N missing without ``n``; in order of time.
+    """
+    rng = np.random.default_rng(seed)
+    times = [time for split in TIMES.values() for time in split]
+    fields = np.stack([make_forecast(rng, shape, place) for _ in times])
+    rain = np.stack([make_rain(rng, shape) for _ in times])
+    for month in dict.fromkeys(time[:7] for time in times):
+        mine = [i for i, time in enumerate(times) if time.startswith(month)]
+        path = folder / f"{month.replace('-', '')}.nc"
+        amounts = rain[mine] if n else rain[mine, :5]
+        write_month(path, [times[i] for i in mine], fields[mine], amounts, place)
+    if not n:
+        rain[:, 5] = np.nan
+    return fields, rain

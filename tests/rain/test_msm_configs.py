@@ -244,6 +244,7 @@ def test_some_fields_may_be_chosen_in_any_order(recipe, folder):
     [
         ("data.files=[rain.nc]", "opens a finished store"),
         ("data.source=hourly", "at least one file in data.files"),
+        ("data.source=hourly data.files=[a.nc] data.layout=compact", "need source=msm"),
         ("data.time_reversal=true", "weather does not run backwards"),
         ("data.fields=[]", "must name s"),
         ("model.prior=linear", "needs 's' in data.context"),
@@ -256,10 +257,10 @@ def test_settings_that_do_not_go_together_are_refused(recipe, override, words):
     assert words in str(caught.value)
 
 
-def test_without_a_store_the_message_says_that_one_cannot_be_made(recipe, tmp_path):
+def test_without_a_store_the_message_says_what_could_make_one(recipe, tmp_path):
     with pytest.raises(DataError) as caught:
         open_prepared(recipe("rain_msm", f"data.store={tmp_path / 'none'}"))
-    assert "does not prepare one from MSM GRIB2" in str(caught.value)
+    assert "no monthly files to prepare one from" in str(caught.value)
     assert str(tmp_path / "none") in str(caught.value)
 
 

@@ -429,6 +429,7 @@ def test_models_and_configurations_from_before_the_options_still_load(build, tin
     assert RainConfig(**data) == config
 
 
+@pytest.mark.slow
 def test_all_options_train_predict_and_travel(tiny_config, tiny_rain_file, static_file, tmp_path):
     config = changed(
         tiny_config,

@@ -76,7 +76,8 @@ def test_a_run_folder_holds_all_that_the_run_was_and_predicts_alone(tiny_config,
     assert {"optimizer_states", "lr_schedulers", "state_dict"} <= state.keys()
 
 
-@pytest.mark.parametrize("step", [3, pytest.param(9, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [3, 9])
 def test_a_run_that_died_resumes_bit_for_bit(tiny_config, tmp_path, monkeypatch, step):
     settings = {"train__epochs": 3, "train__ema": 0.9, "model__drop_path": 0.3}
     extra = {"data__flips": True, "data__amount_scale": 2.0}

@@ -14,6 +14,7 @@ from pydantic import (
 
 from tenkizu.core.config import Section
 from tenkizu.core.periods import SplitsConfig
+from tenkizu.rain.msm.config import MsmConfig
 
 ContextChannel = Literal["s", "p", "n", "motion", "box5", "box15", "gradient", "position", "static"]
 CONTEXT: tuple[str, ...] = get_args(ContextChannel)
@@ -93,8 +94,19 @@ class DataConfig(RainFiles):
 
     source: Literal["hourly", "msm"] = Field(
         default="hourly",
-        description="Kind of input: NetCDF files of gridded hourly rain, or a finished store of "
-        "MSM forecasts, whose samples are split by t0.",
+        description="Kind of input: NetCDF files of gridded hourly rain, or MSM forecasts, whose "
+        "samples are split by t0: their monthly files (msm), or a finished store.",
+    )
+    msm: MsmConfig | None = Field(
+        default=None,
+        description="Monthly NetCDF files of MSM forecasts to prepare the store from; null to open "
+        "a finished store.",
+    )
+    layout: Literal["full", "compact"] = Field(
+        default="full",
+        description="How a store of MSM forecasts keeps fields: as float32 on the grid of the "
+        "rain, or as 16-bit integers with those on pressure levels on their own, coarser grid, "
+        "from which the device makes the others: a quarter of the size.",
     )
     files: list[str] = Field(
         default=[],
@@ -127,7 +139,8 @@ class DataConfig(RainFiles):
     scaler_file: Path | None = Field(
         default=None,
         description="A scaler_groups.json whose minima and maxima are used, not those of the "
-        "store; for scaling=minmax_groups.",
+        "store; for scaling=minmax_groups. Monthly files that are scaled to 0-1 already are "
+        "brought back to mm and the units of the fields by it, with either scaling.",
     )
     context: list[ContextChannel] = Field(
         default=["s", "p", "n"],
@@ -146,6 +159,17 @@ class DataConfig(RainFiles):
     )
     tile: int | None = Field(
         default=None, ge=16, description="Train on random squares of this many cells, not frames."
+    )
+    tile_stride: PositiveInt | None = Field(
+        default=None,
+        description="Draw training squares from a lattice of this spacing in cells, wet ones more "
+        "often and dry ones never, with weights that keep the loss that of whole frames; null for "
+        "squares at any place. Needs tile.",
+    )
+    tiled_inference: bool = Field(
+        default=False,
+        description="Evaluate and predict tile by tile: dry ones are 0 without the network, others "
+        "overlap by a quarter and their results are blended.",
     )
     flips: bool = Field(default=False, description="Mirror training samples at random.")
     time_reversal: bool = Field(
@@ -188,17 +212,31 @@ class DataConfig(RainFiles):
             self.files or self.more or self.every_hour or self.coarsen > 1
         ):
             raise ValueError(
-                "source=msm opens a finished store; files, more, every_hour and coarsen are for "
-                "source=hourly"
+                "source=msm reads monthly files or opens a finished store; files, more, every_hour "
+                "and coarsen are for source=hourly"
             )
+        if self.source != "msm" and (self.msm is not None or self.layout != "full"):
+            raise ValueError("msm and layout=compact need source=msm")
         if self.fields and self.source != "msm":
             raise ValueError("fields need source=msm: files of rain have none")
         if self.scaling == "minmax_groups" and not self.fields:
             raise ValueError("scaling=minmax_groups is for fields: rain alone keeps its own")
-        if self.scaler_file is not None and self.scaling == "standard":
-            raise ValueError("scaler_file needs scaling=minmax_groups")
+        if self.scaler_file is not None and self.scaling == "standard" and self.msm is None:
+            raise ValueError("scaler_file needs scaling=minmax_groups, or msm")
         if self.fields and self.time_reversal:
             raise ValueError("time_reversal is for rain alone: weather does not run backwards")
+        return self
+
+    @model_validator(mode="after")
+    def _tiles(self) -> Self:
+        if self.tile_stride is not None:
+            if self.tile is None or self.tile_stride > self.tile:
+                raise ValueError("tile_stride needs a tile that is at least as large")
+            coarser = [self.coarser, *(source.coarser for source in self.more)]
+            if any(factors != [1] for factors in coarser):
+                raise ValueError("tile_stride and coarser do not go together")
+        if self.layout == "compact" and (self.coarser != [1] or (self.tile or 0) % 2):
+            raise ValueError("layout=compact needs an even tile, and coarser=[1]")
         return self
 
     @model_validator(mode="after")

@@ -14,15 +14,25 @@ from tenkizu.core.grid import Grid
 from tenkizu.core.normaliser import ChannelScale
 from tenkizu.core.stats import Moments
 from tenkizu.core.store import SampleStore
-from tenkizu.rain.baselines import equal_split
-from tenkizu.rain.coarsening import block_mean
 from tenkizu.rain.config import DataConfig
 from tenkizu.rain.context import DERIVED, FIXED, Planes, derive, fixed_planes
-from tenkizu.rain.fields import PREVIOUS, stored_fields, wind_component
+from tenkizu.rain.fields import PREVIOUS, stored_fields
+from tenkizu.rain.msm.compact_blocks import CompactFields, is_compact
+from tenkizu.rain.msm.compact_views import compact_view
 from tenkizu.rain.tables import MOTION, RAIN, Rain
+from tenkizu.rain.tiles import Lattice, WetTiles, stored_counts
+from tenkizu.rain.views import View, augment, changes_nothing, draw_view, random_tile, see
 
-DRAWS = 5
-"""Attempts to find a training tile with rain in it."""
+__all__ = [
+    "TIME_FEATURES",
+    "RainDataset",
+    "assemble",
+    "augment",
+    "input_channels",
+    "random_tile",
+    "time_features",
+    "to_sample",
+]
 
 TIME_FEATURES = ("dayofyear_sin", "dayofyear_cos", "hour_sin", "hour_cos")
 
@@ -116,92 +126,6 @@ def assemble(
     return planes
 
 
-def changes_nothing(data: DataConfig) -> bool:
-    """Whether `augment` with these options would give every window as it is."""
-    shaped = data.tile is not None or data.flips or data.time_reversal
-    return not (shaped or data.amount_scale > 1.0 or data.drop_neighbours)
-
-
-def augment(
-    planes: Sequence[Rain],
-    data: DataConfig,
-    generator: np.random.Generator,
-    motion: bool = False,
-    others: Sequence[str] = (),
-) -> Rain:
-    """A random view of one window, as the options of ``data`` allow.
-
-    Time reversal swaps P with N and reverses the hours. A mirrored wind blows the other way.
-
-    Args:
-        planes: (H, W) each; the six of `RAIN`, then the nine stored for `MOTION` if ``motion``,
-            then any others, which are cut and mirrored with them.
-        data: the options.
-        generator: makes every choice.
-        motion: whether the hours of the motion baseline are there.
-        others: names of the other planes, by which winds are known.
-
-    Returns:
-        The planes of `RAIN`, of `MOTION` as prediction would make them from the P and N that are
-        left, and the others.
-    """
-    amounts = len(RAIN) + (3 * len(MOTION) if motion else 0)
-    if data.tile is not None:
-        # Drawn only if there is a choice, so that one spacing gives the views it always gave.
-        factor = int(generator.choice(data.coarser)) if len(data.coarser) > 1 else data.coarser[0]
-        rain = random_tile(planes, data.tile, generator, factor)
-    else:
-        rain = np.stack(planes)
-    if data.time_reversal and generator.random() < 0.5:
-        # Without P becomes without N.
-        turned = [8, 7, 6, 14, 13, 12, 11, 10, 9] if motion else []
-        rain = rain[[5, 3, 2, 1, 4, 0, *turned, *range(amounts, len(rain))]]
-    if data.flips:
-        step_y, step_x = generator.choice((-1, 1), 2)
-        rain = rain[:, ::step_y, ::step_x]
-        signs = {"eastward": step_x, "northward": step_y}
-        for i, name in enumerate(others, amounts):
-            component = wind_component(name)
-            if component is not None:
-                rain[i] *= signs[component]
-    rain = np.ascontiguousarray(rain)
-    if data.amount_scale > 1.0:
-        rain[:amounts] *= np.float32(data.amount_scale ** generator.uniform(-1.0, 1.0))
-    hidden = [generator.random() < data.drop_neighbours for _ in "PN"]
-    for name, hide in zip("PN", hidden, strict=True):
-        if hide:
-            rain[RAIN.index(name)] = np.nan
-    if not motion:
-        return rain
-    if all(hidden):
-        hours = equal_split(rain[RAIN.index("S")])
-    else:
-        first = len(RAIN) + (3 if hidden[0] else 6 if hidden[1] else 0)
-        hours = rain[first : first + len(MOTION)]
-    return np.concatenate([rain[: len(RAIN)], hours, rain[amounts:]])
-
-
-def random_tile(
-    planes: Sequence[Rain], side: int, generator: np.random.Generator, factor: int = 1
-) -> Rain:
-    """A random square of a window, drawn again up to `DRAWS` times while it is dry.
-
-    Args:
-        planes: of a window, (H, W) each, in the order of `RAIN`.
-        side: cells of the result, if the window is as large.
-        generator: makes the choice.
-        factor: the square is this much larger, and then averaged to ``side`` cells.
-    """
-    total = planes[RAIN.index("S")]
-    rows, columns = (max(size - side * factor, 0) for size in total.shape)
-    for _ in range(DRAWS):
-        top, left = int(generator.integers(rows + 1)), int(generator.integers(columns + 1))
-        square = slice(top, top + side * factor), slice(left, left + side * factor)
-        if (total[square] >= np.float32(0.1)).any():
-            break
-    return block_mean(np.stack([plane[square] for plane in planes]), factor)
-
-
 def to_sample(
     rain: Rain, names: Sequence[str], start: np.datetime64, fixed: Planes | None = None
 ) -> dict[str, Tensor]:
@@ -218,6 +142,11 @@ def to_sample(
 
 class RainDataset(Dataset[dict[str, Tensor]]):
     """The windows of one split of a store.
+
+    Samples are those of `to_sample`. Of a compact store ``input`` lacks the fields, which come
+    packed (`compact_view`) and are put before the others on the device (`Unpacking`). Of tiles that
+    are drawn from a lattice there is also ``importance`` (1, H, W), the weight of each cell in the
+    loss.
 
     Args:
         store: prepared by ``tenkizu rain prepare``.
@@ -252,7 +181,9 @@ class RainDataset(Dataset[dict[str, Tensor]]):
         self.fixed = fixed_planes(self.names, grid, static_file)
         stored = stored_fields(store)
         self.fields = {name: stored.index(name) for name in self.names if name in stored}
+        self.compact = CompactFields(store) if is_compact(store) else None
         self.motion = not set(MOTION).isdisjoint(self.names)
+        self.tiles: WetTiles | None = None
         # An epoch of tiles covers the area of an epoch of frames.
         self.per_window = 1
         if augmentation and side:
@@ -268,13 +199,35 @@ class RainDataset(Dataset[dict[str, Tensor]]):
                     next_step="leave the largest factor out of data.coarser, or lower data.tile",
                 )
 
-    def __len__(self) -> int:
-        """Number of samples: windows, or tiles of them."""
-        return len(self.indices) * self.per_window
+            if augmentation.tile_stride and self.indices:
+                lattice = Lattice.of(augmentation, grid.shape)
+                self.tiles = WetTiles(stored_counts(store, self.indices, lattice), lattice)
+                if not self.tiles.wet:
+                    raise DataError("no tile with rain", file=store.path, variable=split)
 
-    def _index(self, item: int) -> int:
-        """Place in the store of the window an item is a view of."""
-        return self.indices[item // self.per_window]
+    def __len__(self) -> int:
+        """Number of samples: windows, or tiles of them; of drawn tiles, the area that is wet."""
+        frames = len(self.indices) * self.per_window
+        if self.tiles is None or (self.augmentation and self.augmentation.tiles_per_window):
+            return frames
+        return max(round(frames * self.tiles.wet / len(self.tiles.probability)), 1)
+
+    def _draw(self, item: int, epoch: int) -> tuple[int, View | None, Rain | None]:
+        """The window an item is a view of, the view, and the importance of its cells."""
+        options = self.augmentation
+        if options is None or (self.tiles is None and changes_nothing(options)):
+            return item // self.per_window, None, None
+        generator = np.random.default_rng((self.seed, epoch, item))
+        if self.tiles is None:
+            window = item // self.per_window
+            total = self.store.read("rain", self.indices[window])[RAIN.index("S")]
+            return window, draw_view(total, options, generator), None
+        # Each item has its own part of the summed probabilities: an epoch is spread evenly.
+        drawn = self.tiles.draw((item + generator.random()) / len(self))
+        total = self.store.read("rain", self.indices[drawn.window])[RAIN.index("S")]
+        view = draw_view(total, options, generator, drawn.square)
+        rows, columns = view.steps
+        return drawn.window, view, np.ascontiguousarray(drawn.importance[::rows, ::columns])
 
     def window(self, item: int) -> tuple[np.datetime64, Rain]:
         """Start and rain (6, H, W) of one window."""
@@ -291,6 +244,8 @@ class RainDataset(Dataset[dict[str, Tensor]]):
         names = stored_fields(self.store)
         if not names:
             return {}
+        if self.compact is not None:
+            return self.compact.fields(self.indices[item])
         return dict(zip(names, self.store.read("fields", self.indices[item]), strict=True))
 
     def carried(self, item: int) -> Rain | None:
@@ -302,26 +257,30 @@ class RainDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Tensor]:
         """One sample; training items are (epoch, index) so that a worker knows the epoch."""
         epoch, item = item if isinstance(item, tuple) else (0, item)
-        index = self._index(item)
-        start, rain = self.window(item // self.per_window)
+        window, view, importance = self._draw(item, epoch)
+        index = self.indices[window]
+        start, rain = self.window(window)
         views = list(rain)
         # Views of the mapped files: only what is cut out of them is read and copied.
-        augmentation = self.augmentation
-        if augmentation is not None and changes_nothing(augmentation):
-            augmentation = None
         if self.motion:
             every = self.store.read("motion", index)
-            views.extend(every if augmentation else every[: len(MOTION)])
-        if self.fields:
+            views.extend(every if view else every[: len(MOTION)])
+        fields = () if self.compact else tuple(self.fields)
+        if fields:
             stored = self.store.read("fields", index)
-            views.extend(stored[i] for i in self.fields.values())
+            views.extend(stored[self.fields[name]] for name in fields)
         views.extend(self.fixed.values())
-        others = (*self.fields, *self.fixed)
+        others = (*fields, *self.fixed)
         names = (MOTION if self.motion else ()) + others
-        if augmentation is None:
+        if view is None:
             rain, planes = np.array(rain), views[len(RAIN) :]
         else:
-            generator = np.random.default_rng((self.seed, epoch, item))
-            view = augment(views, augmentation, generator, self.motion, others)
-            rain, planes = view[: len(RAIN)], list(view[len(RAIN) :])
-        return to_sample(rain, self.names, start, dict(zip(names, planes, strict=True)))
+            seen = see(views, view, self.motion, others)
+            rain, planes = seen[: len(RAIN)], list(seen[len(RAIN) :])
+        wanted = [name for name in self.names if self.compact is None or name not in self.fields]
+        sample = to_sample(rain, wanted, start, dict(zip(names, planes, strict=True)))
+        if self.compact is not None and self.fields:
+            sample |= compact_view(self.compact, index, list(self.fields), view)
+        if importance is not None:
+            sample["importance"] = torch.from_numpy(importance)[None]
+        return sample

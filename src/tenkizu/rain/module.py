@@ -22,6 +22,7 @@ from tenkizu.rain.losses import (
     wmse_sums,
 )
 from tenkizu.rain.model import Disaggregator
+from tenkizu.rain.msm.compact_views import Unpacking
 from tenkizu.rain.scores import summarise, window_tally
 from tenkizu.rain.weights import LossWeights, loss_weights
 
@@ -50,7 +51,8 @@ class RainModule(TrainingModule):
             ``loss_factor``.
 
     Raises:
-        ConfigError: the divergence of shares is asked of the direct head.
+        ConfigError: the divergence of shares is asked of the direct head, or of tiles whose cells
+            have weights of their own.
     """
 
     def __init__(
@@ -69,7 +71,15 @@ class RainModule(TrainingModule):
                 found=config.loss.kl,
                 expected="0 with model.head=direct",
             )
+        if config.data.tile_stride and config.loss.kl:
+            raise ConfigError(
+                "the divergence of shares has no weights for drawn tiles",
+                variable="loss.kl",
+                found=config.loss.kl,
+                expected="0 with data.tile_stride",
+            )
         self.net = net
+        self.unpacking = Unpacking(net.channels)
         self.loss = config.loss
         self.weights = weights or loss_weights(config.loss, Tally(), net.head == "direct")
         self.d0 = d0 if config.loss.normaliser == "equal_split" else None
@@ -80,6 +90,7 @@ class RainModule(TrainingModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
+        batch = {**batch, "input": self.unpacking(batch)}
         output = self.net.output(batch["input"])
         ranks = world()[1]
         loss = self._loss(output, batch, lambda total: all_reduce(total) / ranks)
@@ -114,21 +125,35 @@ class RainModule(TrainingModule):
         if self.loss.focal:
             boost = focal_boost(target, self.loss.focal)
             weight = boost if weight is None else weight * boost
-        if self.sources:
-            factor = batch["loss_factor"].expand_as(target)
+        factors = [batch[name] for name in ("loss_factor", "importance") if name in batch]
+        for factor in factors:
+            factor = factor.expand_as(target)
             weight = factor if weight is None else weight * factor
-        yield 1.0, wmse_sums(predicted, target, cells, weight, self.d0)
+        yield 1.0, self._weighted(predicted, target, cells, weight, batch)
         if self.weights.total is not None:
             weight = self._weight(total, self.loss.bins_sum, self.weights.total)
-            if self.sources:
-                factor = batch["loss_factor"].expand_as(total)
-                weight = factor if weight is None else weight * factor
+            for factor in factors:
+                weight = factor.expand_as(total) if weight is None else weight * factor
             summed = predicted.sum(1, keepdim=True)
-            yield 1.0, wmse_sums(summed, total, cells, weight, self.d0)
+            yield 1.0, self._weighted(summed, total, cells, weight, batch)
         if self.loss.kl:
             logits, tau = output
             log_shares = torch.log_softmax(logits.float() / tau, dim=1)
             yield self.loss.kl, share_divergence_sums(log_shares, target, cells)
+
+    def _weighted(
+        self,
+        predicted: Tensor,
+        target: Tensor,
+        cells: Tensor,
+        weight: Tensor | None,
+        batch: dict[str, Tensor],
+    ) -> Ratio:
+        """`wmse_sums`; cells of drawn tiles count by their importance below the line too."""
+        numerator, denominator = wmse_sums(predicted, target, cells, weight, self.d0)
+        if "importance" in batch and self.d0 is not None:
+            denominator = (batch["importance"] * cells).sum() * self.d0
+        return numerator, denominator
 
     def _weight(self, truth: Tensor, edges: list[float], weights: list[float]) -> Tensor | None:
         return None if self.weights.rule == "off" else bin_weights(truth, edges, weights)
@@ -145,7 +170,7 @@ class RainModule(TrainingModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Add a batch to the sums; ratios come last, so batches and ranks do not matter."""
         target, total = batch["target_1h"], batch["target_sum"]
-        output = self.net.output(batch["input"])
+        output = self.net.output(self.unpacking(batch))
         predicted = self.net.hours(*output, total)
         parts: list[Tensor] = []
         for factor, (numerator, denominator) in self._terms(output, predicted.double(), batch):

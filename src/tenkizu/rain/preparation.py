@@ -1,9 +1,8 @@
 """From rain files to a sample store: windows, splits, statistics, exact tables."""
 
-import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
@@ -18,28 +17,25 @@ from tenkizu.core.config import config_hash
 from tenkizu.core.errors import DataError
 from tenkizu.core.periods import SPLITS, SplitsConfig
 from tenkizu.core.samples import input_path
-from tenkizu.core.stats import Moments
 from tenkizu.core.store import SampleStore, StoreWriter, open_finished, plain
-from tenkizu.core.verification import Tally
-from tenkizu.rain.baselines import Climatology
 from tenkizu.rain.coarsening import block_mean, coarser_grid
 from tenkizu.rain.config import DataConfig, RainConfig
+from tenkizu.rain.derived_blocks import DerivedBlocks, Track
+from tenkizu.rain.fingerprints import fingerprint
 from tenkizu.rain.hourly import RainSeries, SourceOptions, Window, open_rain, read_window
 from tenkizu.rain.hourly import window_starts as starts_of
-from tenkizu.rain.motion import motion_hours
 from tenkizu.rain.prepared import open_prepared
-from tenkizu.rain.tables import MOTION, RAIN, Rain, quantiles, window_tables
+from tenkizu.rain.summaries import Summary
+from tenkizu.rain.tables import RAIN, Rain
+
+__all__ = ["LAYOUT", "Track", "assign_splits", "prepare", "prepare_all", "to_rain"]
 
 log = logging.getLogger(__name__)
 
 LAYOUT = 2
 """Raised when what `prepare` writes changes, so that older stores are made anew."""
 
-QUANTILES = (0.01, 0.5, 0.99)
 THREE_HOURS = np.timedelta64(180, "m")
-
-Track = Callable[[Iterable[Any], str], Iterable[Any]]
-"""Wraps an iterable to show progress: (iterable, description) -> iterable."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,8 @@ def prepare(config: RainConfig, overwrite: bool = False, track: Track | None = N
     """Make the sample store of a configuration's (first) source, or open it if it is there.
 
     Windows are read one at a time. A month that is finished is kept when the run is interrupted.
-    Stores of MSM forecasts are only opened.
+    Of MSM forecasts the monthly files in ``data.msm`` are read; without it the store is only
+    opened.
 
     Args:
         config: the run.
@@ -117,7 +114,11 @@ def prepare(config: RainConfig, overwrite: bool = False, track: Track | None = N
     """
     data = config.data
     if data.source == "msm":
-        return open_prepared(config)
+        if data.msm is None:
+            return open_prepared(config)
+        from tenkizu.rain.msm.preparation import prepare_msm
+
+        return prepare_msm(config, overwrite, track)
     paths = [input_path(name) for name in data.files]
     plan_hash = _plan_hash(config, paths)
     finished = open_finished(data.store, plan_hash, overwrite)
@@ -139,7 +140,7 @@ def _plan_hash(config: RainConfig, paths: Sequence[Path]) -> str:
         mode="json", include={"source", "files", "variable", "units", "time_stamp", "splits"}
     )
     bins = config.loss.model_dump(mode="json", include={"bins_1h", "bins_sum", "mask_mm"})
-    inputs = [_fingerprint(path) for path in paths]
+    inputs = [fingerprint(path) for path in paths]
     plan = {"layout": LAYOUT, "data": settings, "bins": bins, "inputs": inputs}
     if "motion" in config.data.context:
         plan["motion"] = True
@@ -149,16 +150,6 @@ def _plan_hash(config: RainConfig, paths: Sequence[Path]) -> str:
     if config.data.coarsen > 1:
         plan["coarsen"] = config.data.coarsen
     return config_hash(plan)
-
-
-def _fingerprint(path: Path) -> str:
-    """Size and hash of the first and last megabyte: cheap for any size of file."""
-    size, piece = path.stat().st_size, 2**20
-    with path.open("rb") as handle:
-        digest = hashlib.sha256(handle.read(piece))
-        handle.seek(max(size - piece, 0))
-        digest.update(handle.read(piece))
-    return f"{size}:{digest.hexdigest()}"
 
 
 def _plan(data: DataConfig, series: Sequence[RainSeries]) -> list[Planned]:
@@ -238,8 +229,8 @@ def _write(
     grid = coarser_grid(series[0].grid, config.data.coarsen)
     planned = _plan(config.data, series)
     writer = StoreWriter(config.data.store, plan_hash)
+    derived = DerivedBlocks(writer, config, grid.shape, track)
     blocks: list[dict[str, Any]] = []
-    motion, carried = "motion" in config.data.context, list[dict[str, Any]]()
     summaries: list[dict[str, Any]] = []
     months = sorted({str(w.start.astype("datetime64[M]")) for w in planned})
     first = 0
@@ -250,33 +241,17 @@ def _write(
         def fill(
             array: Rain, windows: list[Planned] = windows, month: str = month
         ) -> dict[str, Any]:
-            parts = _Parts()
+            parts = Summary()
             for i, window in enumerate(track(windows, f"preparing {month}")):
                 array[i] = block_mean(_read(series, window), config.data.coarsen)
-                parts.add(window, array[i], config)
+                parts.add(window.start, window.split, array[i], config.loss)
             return parts.to_json()
 
         summaries.append(writer.block(name, (len(windows), len(RAIN), *grid.shape), fill))
         blocks.append({"file": f"{name}.npy", "first": first, "count": len(windows)})
-        if motion:
-            stored = np.load(writer.part / f"{name}.npy", mmap_mode="r")
-
-            def fill_motion(
-                array: Rain, stored: Rain = stored, month: str = month
-            ) -> dict[str, Any]:
-                for i, rain in enumerate(track(stored, f"motion of {month}")):
-                    previous, total, following = rain[0], rain[4], rain[5]
-                    unknown = np.full_like(total, np.nan)
-                    array[i, :3] = motion_hours(previous, total, following)
-                    array[i, 3:6] = motion_hours(unknown, total, following)
-                    array[i, 6:] = motion_hours(previous, total, unknown)
-                return {}
-
-            name = name.replace("rain", "motion")
-            writer.block(name, (len(windows), 3 * len(MOTION), *grid.shape), fill_motion)
-            carried.append({"file": f"{name}.npy", "first": first, "count": len(windows)})
+        derived.add(month.replace("-", ""), first)
         first += len(windows)
-    parts = reduce(add, map(_Parts.from_json, summaries))
+    parts = reduce(add, map(Summary.from_json, summaries))
     meta = {
         "kind": "rain",
         "plan_hash": plan_hash,
@@ -284,19 +259,8 @@ def _write(
         "starts": [str(w.start) for w in planned],
         "splits": [w.split for w in planned],
         "grid": grid.to_json(),
-        "arrays": {"rain": {"channels": RAIN, "units": "mm", "blocks": blocks}}
-        | (
-            {"motion": {"channels": 3 * MOTION, "units": "mm", "blocks": carried}} if motion else {}
-        ),
-        "statistics": {
-            "period": "training windows only",
-            "mm": parts.moments.to_json() | {"std": parts.moments.std},
-            "log1p_mm": parts.log_moments.to_json() | {"std": parts.log_moments.std},
-            "quantile_levels": QUANTILES,
-            "quantiles_mm": quantiles(parts.tables["train"], QUANTILES),
-        },
-        "tables": {split: tally.to_json() for split, tally in parts.tables.items()},
-        "climatology": parts.climatology.to_json(),
+        "arrays": {"rain": {"channels": RAIN, "units": "mm", "blocks": blocks}, **derived.arrays},
+        **parts.described(),
         "source": {
             "files": [one.path.name for one in series],
             "variable": series[0].variable,
@@ -321,53 +285,3 @@ def _read(series: Sequence[RainSeries], window: Planned) -> Rain:
                     rain[index] = pieces.sum(axis=0, dtype=np.float64)
                     break
     return rain
-
-
-class _Parts:
-    """What is summed over windows: additive, so that months combine."""
-
-    def __init__(self) -> None:
-        self.moments = Moments.empty(len(RAIN))
-        self.log_moments = Moments.empty(len(RAIN))
-        self.climatology = Climatology.empty()
-        self.tables: dict[str, Tally] = {}
-
-    def add(self, window: Planned, rain: Rain, config: RainConfig) -> None:
-        """Count one window; statistics and climatology take training windows only."""
-        tally = window_tables(rain, config.loss)
-        self.tables[window.split] = self.tables.get(window.split, Tally()) + tally
-        if window.split == "train":
-            self.moments += Moments.of(rain)
-            self.log_moments += Moments.of(np.log1p(rain))
-            self.climatology += Climatology.of(window.start, rain[1:4], rain[4])
-
-    def __add__(self, other: "_Parts") -> "_Parts":
-        """Both months together."""
-        result = _Parts()
-        result.moments = self.moments + other.moments
-        result.log_moments = self.log_moments + other.log_moments
-        result.climatology = self.climatology + other.climatology
-        for split in {**self.tables, **other.tables}:
-            result.tables[split] = self.tables.get(split, Tally()) + other.tables.get(
-                split, Tally()
-            )
-        return result
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready form."""
-        return {
-            "moments": self.moments.to_json(),
-            "log_moments": self.log_moments.to_json(),
-            "climatology": self.climatology.to_json(),
-            "tables": {split: tally.to_json() for split, tally in self.tables.items()},
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "_Parts":
-        """The inverse of `to_json`."""
-        result = cls()
-        result.moments = Moments.from_json(data["moments"])
-        result.log_moments = Moments.from_json(data["log_moments"])
-        result.climatology = Climatology.from_json(data["climatology"])
-        result.tables = {k: Tally.from_json(v) for k, v in data["tables"].items()}
-        return result

@@ -16,7 +16,7 @@ BEFORE_WINDOW = np.timedelta64(180, "m")
 
 
 def open_prepared(config: RainConfig) -> SampleStore:
-    """Open the store of ``data.source=msm``, which must be finished.
+    """Open the finished store of ``data.source=msm``.
 
     Besides what every store of rain has, it has the fields that `tenkizu.rain.fields` describes.
     Its rain may lack the last plane, N; the statistics have six entries all the same. Each sample
@@ -28,11 +28,12 @@ def open_prepared(config: RainConfig) -> SampleStore:
     path = config.data.store
     if not path.is_dir():
         raise DataError(
-            "no such store, and this version does not prepare one from MSM GRIB2 files",
+            "no such store, and no monthly files to prepare one from",
             file=path,
             variable="data.store",
             expected="a finished store with rain and fields",
-            next_step="copy a finished store there, or train on hourly rain: data.source=hourly",
+            next_step="name the folder of monthly files in data.msm.monthly_dir, or copy a "
+            "finished store there",
         )
     store = SampleStore(path)
     arrays = store.meta["arrays"]

@@ -48,7 +48,7 @@ class Lattice:
         rows, columns = (_corners(size, self.side, self.stride) for size in self.shape)
         return rows, columns
 
-    @property
+    @cached_property
     def squares(self) -> list[Square]:
         """All tiles, row by row."""
         rows, columns = self.corners

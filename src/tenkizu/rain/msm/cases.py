@@ -81,9 +81,8 @@ def _of_rain(files: Sequence[Path], window_start: int) -> Cases:
         )
         return np.stack([before, missing, missing, missing, own, after]), {}
 
-    name = files[0].name + (f" and {len(files) - 1} more" if len(files) > 1 else "")
     return Cases(
-        name,
+        _few([file.name for file in totals.files], 1),
         "rain",
         totals.grid,
         totals.starts,
@@ -109,7 +108,7 @@ def _of_msm(paths: Sequence[Path], needed: Sequence[str]) -> Cases:
             found=f"{times[0].t0} UTC, without {', '.join(times[0].missing)}"
             if times
             else str(first or "no MSM file"),
-            expected=f"Lsurf and L-pall files that hold {', '.join(needed)}",
+            expected=f"Lsurf and L-pall files of one initial time, with {_few(needed)}",
             next_step="add the files, or use a model that needs nothing but rain, such as "
             "rain-only",
         )
@@ -130,12 +129,20 @@ def _of_msm(paths: Sequence[Path], needed: Sequence[str]) -> Cases:
 
     skipped = len(times) - len(whole)
     return Cases(
-        f"MSM, {len(whole)} initial times",
+        f"MSM of {whole[0].t0} UTC" if len(whole) == 1 else f"MSM, {len(whole)} initial times",
         "rain",
         Grid("latlon", surface.y[13:493], surface.x[:480], "lat", "lon"),
         [one.t0 + _THREE_HOURS for one in whole],
         read,
         True,
         references=[one.t0 for one in whole],
-        notes=[f"{skipped} incomplete initial times are left out"] if skipped else [],
+        notes=[f"left out, since files are missing: {skipped} of {len(times)} initial times"]
+        if skipped
+        else [],
     )
+
+
+def _few(names: Sequence[str], most: int = 3) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

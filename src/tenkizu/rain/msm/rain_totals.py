@@ -42,6 +42,7 @@ class GribTotals:
         phase: hour (UTC, modulo 3) at which windows begin, for rain in shorter intervals.
 
     Attributes:
+        files: those of the files that hold rain.
         grid: of all fields, north row first.
         members: numbers of ensemble members, increasing; empty where there is no ensemble.
         starts: of the windows that every member has, increasing, no two overlapping.
@@ -53,8 +54,9 @@ class GribTotals:
     """
 
     def __init__(self, paths: Sequence[Path], phase: int = 0) -> None:
-        self._files = paths
         found, grid = _collect(paths)
+        with_rain = {Path(one.file) for spans in found.values() for one in spans.values()}
+        self.files = [path for path in paths if path in with_rain]
         self.grid = core_grid(grid)
         self.members = tuple(sorted(member for member in found if member is not None))
         self._keys: list[int | None] = list(self.members) or [None]
