@@ -13,13 +13,13 @@ from tenkizu.core.store import SampleStore
 from tenkizu.rain.config import DataConfig, RainConfig
 from tenkizu.rain.dataset import RainDataset
 from tenkizu.rain.fields import field_names
+from tenkizu.rain.msm.compact_blocks import bytes_per_sample
 
 MODEL_SIDE = 480
 """Rows and columns of the MSM model grid."""
 
 SAMPLES_A_DAY = 8
 RAIN_PLANES = 6
-_FLOAT, _INT16 = 4, 2
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ def plan(config: RainConfig, steps: int = 2) -> Plan:
         DataError: the store does not fit the configuration.
     """
     data = config.data
-    stored = _stored_shape(data)
-    planes = len(field_names(data)) + RAIN_PLANES
-    sample = _sample_bytes(data, planes, stored)
+    grid = _stored_grid(data)
+    stored = grid.shape
+    sample = _sample_bytes(data, grid)
     samples = _samples(config)
     shape = (data.tile, data.tile) if data.tile else stored
     count = None
@@ -132,31 +132,24 @@ def plan(config: RainConfig, steps: int = 2) -> Plan:
     )
 
 
-def _stored_shape(data: DataConfig) -> tuple[int, int]:
+def _stored_grid(data: DataConfig) -> Grid:
     if data.store.is_dir():
-        return Grid.from_json(_store(data).meta["grid"]).shape
+        return Grid.from_json(_store(data).meta["grid"])
     if data.source == "msm":
-        crop = data.msm.crop if data.msm else None
-        return (crop[2], crop[3]) if crop else (MODEL_SIDE, MODEL_SIDE)
+        from tenkizu.rain.msm.monthly_writing import model_grid
+
+        return model_grid(data.msm.crop if data.msm else None)
     side = data.tile or MODEL_SIDE
-    return side, side
+    return Grid("index", np.arange(float(side)), np.arange(float(side)))
 
 
-def _sample_bytes(data: DataConfig, planes: int, shape: tuple[int, int]) -> int:
+def _sample_bytes(data: DataConfig, grid: Grid) -> int:
     """Bytes of a stored sample; of a finished store what it really takes."""
     if data.store.is_dir():
         store = _store(data)
         files = sum(path.stat().st_size for path in store.path.glob("*.npy"))
         return files // max(1, len(store))
-    rows, columns = shape
-    if data.layout == "compact":
-        from tenkizu.rain.msm.compact import on_pressure_level
-
-        high = sum(map(on_pressure_level, field_names(data)))
-        nodes = high * (rows // 2 + 1) * (columns // 2 + 1)
-        low = (planes - RAIN_PLANES - high) * rows * columns
-        return _INT16 * (nodes + low) + _FLOAT * RAIN_PLANES * rows * columns
-    return planes * _FLOAT * rows * columns
+    return bytes_per_sample(data.layout, field_names(data), RAIN_PLANES, grid)
 
 
 def _samples(config: RainConfig) -> int | None:
