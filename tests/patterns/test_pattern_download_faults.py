@@ -1,7 +1,5 @@
 """What goes wrong between us and the data store, and what becomes of it."""
 
-import time
-
 import pytest
 from download_process import app
 from download_runs import SERVED, contents, era5_config, store, submissions
@@ -90,19 +88,24 @@ def test_a_submission_without_an_answer_is_not_made_twice(tmp_path, monkeypatch)
     assert len(server.jobs) == 3
 
 
-def test_the_pause_that_the_server_asks_for_is_kept(tmp_path, monkeypatch):
-    with store(monkeypatch, retry_after_s=1) as server:
-        server.fail("submit", 429)
-        begun = time.monotonic()
-        download(era5_config(tmp_path, **ONE))
-    assert time.monotonic() - begun >= 1.0
-
-
-def test_pauses_grow(tmp_path, monkeypatch, caplog):
-    waits = []
+@pytest.fixture
+def waits(monkeypatch):
+    """Seconds of each wait, none of which takes place."""
+    found = []
     monkeypatch.setattr(
-        "tenkizu.patterns.download.patience.Patience.wait", lambda _, s: waits.append(s)
+        "tenkizu.patterns.download.patience.Patience.wait", lambda _, s: found.append(s)
     )
+    return found
+
+
+def test_the_pause_that_the_server_asks_for_is_kept(tmp_path, monkeypatch, waits):
+    with store(monkeypatch, retry_after_s=30) as server:
+        server.fail("submit", 429)
+        download(era5_config(tmp_path, **ONE))
+    assert [seconds for seconds in waits if seconds >= 1.0] == [30.0]
+
+
+def test_pauses_grow(tmp_path, monkeypatch, waits):
     with store(monkeypatch) as server:
         server.fail("auth", 503, times=5)
         download(era5_config(tmp_path, retry_pause_s=10.0, **ONE))
@@ -219,6 +222,23 @@ class TestWhatDoesNotPass:
         assert isinstance(result.exception, DownloadError)
         assert result.exception.exit_code == 4
         assert "era5_msl_2001.nc" in (tmp_path / "raw" / "download.log").read_text()
+
+
+@pytest.mark.parametrize("fate", ["job_expired", "job_failed"])
+def test_requests_that_ended_badly_meanwhile_are_made_anew(
+    tmp_path, monkeypatch, undisturbed, fate
+):
+    # The state of a run that was killed while its request waited.
+    config = era5_config(tmp_path, **ONE)
+    with store(monkeypatch) as server:
+        request = wanted_files(config)[0].whole
+        request.path.parent.mkdir()
+        waiting = server.submit(request.task.dataset, request.inputs)
+        State(request.path.parent, server.url).remember(request, waiting.id)
+        server.fail("poll", fate)
+        download(config)
+        assert submissions(server) == 1
+    assert contents(tmp_path / "raw") == {request.name: undisturbed[request.name]}
 
 
 def test_requests_of_another_account_are_made_anew(tmp_path, monkeypatch):

@@ -40,6 +40,13 @@ def inspect(
         raise ConfigError(
             "needs a folder for the charts", variable="--day", next_step="add -o FOLDER"
         )
+    if store.is_file():
+        raise ConfigError(
+            "a file, not a store",
+            file=store,
+            expected="the folder that `prepare` made",
+            next_step="name the folder that is data.store in the configuration",
+        )
     opened = SampleStore(store)
     found = overview(opened)
     text = as_text(found)
