@@ -13,6 +13,7 @@ from tenkizu.core.samples import samples_folder
 from tenkizu.patterns.catalogues import JC, YOSHINO
 from tenkizu.patterns.jenkinson_collison import classify, indices
 from tenkizu.patterns.labels import LabelTable, read_labels, shipped_calendar
+from tenkizu.patterns.pressure_neighbours import PressureNeighbours
 from tenkizu.patterns.verification.baselines import (
     Climatology,
     all_positive_f1,
@@ -211,3 +212,25 @@ def test_neighbours_beat_every_label_only_baseline(atlantic, atlantic_maps):
     maps = atlantic_maps[0].reshape(len(atlantic_maps[0]), -1)
     probs = knn(maps[:2191], atlantic.train, maps[-730:])
     assert atlantic.mean_ap(probs) > 0.5
+
+
+def test_neighbours_by_standardised_anomalies_on_a_coarse_grid():
+    # Maps of 4 x 4 cells are compared on 2 x 2, of which those in the south vary ten times as much.
+    rng = np.random.default_rng(8)
+    train = 1e5 + rng.normal(size=(40, 2, 2)) * np.array([[100.0, 100.0], [1000.0, 1000.0]])
+    targets = rng.random((40, 3)) < 0.4
+    days = rng.normal(1e5, 500, (7, 4, 4))
+    found = PressureNeighbours(train.astype(np.float32), targets, 2)
+    probs = found.probabilities(lambda some: days[some], np.array([0, 3, 6]))
+    coarse = days.reshape(7, 2, 2, 2, 2).mean(axis=(2, 4))[[0, 3, 6]]
+    known, asked = (
+        ((maps - train.mean(axis=0)) / train.std(axis=0)).reshape(-1, 4) for maps in (train, coarse)
+    )
+    oracle = KNeighborsClassifier(30, weights=lambda r: 1 / r**2, algorithm="brute")
+    oracle.fit(known - known.mean(axis=1, keepdims=True), targets)
+    expected = oracle.predict_proba(asked - asked.mean(axis=1, keepdims=True))
+    np.testing.assert_allclose(probs, np.stack([p[:, 1] for p in expected], axis=1), atol=1e-5)
+    assert found.probabilities(lambda some: days[some], np.zeros(0, int)).shape == (0, 3)
+    asked_for = []
+    found.probabilities(lambda some: asked_for.append(len(some)) or days[some * 0], np.arange(100))
+    assert asked_for == [64, 36]

@@ -10,6 +10,7 @@ from short_runs import command, undrawn, written
 
 from tenkizu.core.errors import TenkizuError
 from tenkizu.patterns import comparison
+from tenkizu.patterns.comparison_text import comparison_text
 from tenkizu.patterns.verification.days import DayTable
 from tenkizu.patterns.verification.scores import paired_difference
 
@@ -107,6 +108,42 @@ def test_every_combination_is_trained_and_has_a_row(compared, rows):
         config = (folder / row["out_dir"] / "config.yaml").read_text()
         assert f"seed: {row['seed']}" in config
         assert f"kind: {row['settings'].partition('=')[2]}" in config
+
+
+def test_the_screen_shows_it_in_80_columns(compared, rows):
+    shown = compared[1].partition("tables: ")[0].splitlines()
+    assert max(len(line) for line in shown) <= 80
+    for settings, runs in (("loss.kind=bce", rows[:2]), ("loss.kind=focal", rows[2:4])):
+        first = next(i for i, line in enumerate(shown) if settings in line)
+        assert re.fullmatch(rf"projection {settings} \([\d,]+ parameters\)", shown[first])
+        for line, row in zip(shown[first + 1 : first + 3], runs, strict=True):
+            score, low, high = (float(row[k]) for k in ("best_val_map", "map_low", "map_high"))
+            said = f"{score:.3f} [{low:.3f}, {high:.3f}]"
+            assert line.startswith(f"  {row['seed']} ")
+            assert said in line
+        assert shown[first + 3].startswith("  mean ")
+        assert shown[first + 4].startswith("  sd ")
+    assert shown[-4] == "baselines"
+    assert shown[-3].split() == ["(prevalence)", f"{float(rows[-3]['best_val_map']):.3f}"]
+
+
+def test_long_names_and_settings_are_wrapped():
+    row = {
+        "backbone": "timm:convnextv2_atto.fcmae_ft_in1k", "seed": 12345, "best_epoch": 100,
+        "settings": "loss.kind=focal train.lr=0.0003 data.channels=[msl,gh500,t850] loss.gamma=1.5",
+        "parameters": 123_456_789, "best_val_map": 0.5, "map_low": 0.4, "map_high": 0.6,
+        "macro_f1": 0.25, "difference_to_best": -0.1, "difference_low": -0.2,
+        "difference_high": 0.0, "seconds": 123_456.7,
+    }  # fmt: skip
+    failed = {"backbone": "simple", "seed": 1, "settings": "", "error": "out of memory"}
+    lines = comparison_text([row, failed]).splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert lines[1] == "timm:convnextv2_atto.fcmae_ft_in1k loss.kind=focal train.lr=0.0003"
+    assert lines[2] == "    data.channels=[msl,gh500,t850] loss.gamma=1.5 (123,456,789 parameters)"
+    numbers = "0.500 [0.400, 0.600] 0.250 -0.100 [-0.200, 0.000] 123457"
+    assert " ".join(lines[3].split()) == f"12345 100 {numbers}"
+    assert lines[4] == "simple"
+    assert lines[5].split() == ["1", "failed"]
 
 
 def test_numbers_have_six_decimals_and_absent_ones_are_na(rows):

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from short_runs import ATLANTIC, atlantic, undrawn
+from short_runs import ATLANTIC, atlantic, command, undrawn
 
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.patterns import evaluate, train
@@ -205,6 +205,48 @@ def test_an_ensemble_is_evaluated_as_it_was_trained(pattern_config, tiny_pattern
     scores = evaluate(folder, tiny_pattern_store.path, tmp_path / "out", days=TEST)
     assert scores["ranking"] == own["ranking"] == "calibrated"
     assert_same_scores(scores, own)
+
+
+def test_nearest_pressure_maps_are_a_baseline_where_they_are_asked_for(
+    tiny_pattern_run, pattern_config, tiny_pattern_store, own_scores, tmp_path
+):
+    assert "knn" not in own_scores["baselines"]
+    folder = train(pattern_config(tmp_path, evaluation={"knn": True}, train={"epochs": 1}))
+    scores = [read(folder / "evaluation" / name / "scores.json") for name in ("validation", "test")]
+    for one in scores:
+        assert one["baselines"]["knn"].keys() == one["baselines"]["climatology"].keys()
+        low, high = one["baselines"]["knn"]["interval"]
+        assert low < one["baselines"]["knn"]["map"] < high
+    # The types follow from the map: one like it says more than the season.
+    knn = scores[1]["baselines"]["knn"]
+    assert knn["map"] > 2 * scores[1]["baselines"]["climatology"]["map"]
+    text = (folder / "evaluation" / "test" / "evaluation.txt").read_text()
+    assert "knn: the types of the 30 training days nearest in standardised anomalies" in text
+    assert f"knn           365  {knn['map']:.3f}" in text
+    # The model folder is enough for it, also of a model that was trained without.
+    code, out, err = command(
+        "patterns", "evaluate", tiny_pattern_run, tiny_pattern_store.path, "-o", tmp_path / "store",
+        "--days", TEST, "--knn",
+    )  # fmt: skip
+    assert code == 0, err
+    assert re.search(rf"knn\W+{knn['map']:.3f}", out)
+    of_file = evaluate(folder, ATLANTIC, tmp_path / "file", days=TEST)
+    for found in (read(tmp_path / "store" / "scores.json"), of_file):
+        assert found["baselines"]["knn"]["map"] == pytest.approx(knn["map"], abs=1e-6)
+        assert found["baselines"]["knn"]["brier"] == pytest.approx(knn["brier"], abs=1e-6)
+
+
+def test_neighbours_of_a_fold_are_of_its_own_training_days(pattern_config, tmp_path):
+    splits = {"scheme": "blocked_cv", "block_years": 1}
+    folder = train(
+        pattern_config(
+            tmp_path, data={"splits": splits}, evaluation={"knn": True}, train={"epochs": 1}
+        )
+    )
+    # Of all folds together every day is a training day, and would find itself: AP 1.
+    found = read(folder / "evaluation" / "test" / "scores.json")
+    assert found["n_days"] == 3 * 365
+    assert 0.3 < found["baselines"]["knn"]["map"] < 0.9
 
 
 def test_two_processes_train_and_evaluate_like_one(pattern_config, tiny_pattern_store, tmp_path):

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torchvision.ops import sigmoid_focal_loss
 
-from tenkizu.patterns.config import LossConfig
+from tenkizu.patterns.config import LossConfig, SamplerConfig
+from tenkizu.patterns.imbalance import imbalance_warning
 from tenkizu.patterns.losses import asymmetric, binary_cross_entropy, focal, make_loss
 
 LN3 = math.log(3)  # the logit of 3/4
@@ -81,6 +82,18 @@ def test_asymmetric_loss_by_hand():
     assert found == pytest.approx(expected, rel=1e-5, abs=1e-9)
 
 
+def test_weights_of_positives_are_of_cross_entropy_and_focal_loss_alone(batch):
+    logits, target = batch
+    weight = torch.linspace(2, 9, 15).double()
+    for kind, weighted in (("bce", True), ("focal", True), ("asl", False)):
+        config = LossConfig(kind=kind, pos_weight="ratio")
+        plain, with_weights = (make_loss(config, w)(logits, target) for w in (None, weight))
+        assert (with_weights > 1.5 * plain) == weighted
+        assert (with_weights == plain) != weighted
+        assert config.weighted == weighted
+    assert not LossConfig(pos_weight="none").weighted
+
+
 def test_smoothed_targets():
     loss = make_loss(LossConfig(label_smoothing=0.2), None)(LOGITS, TARGET).item()
     # y is 0.9 or 0.1; -ln p and -ln (1 - p) of p = 3/4, 3/4, 1/2, 1/4.
@@ -108,3 +121,13 @@ def test_extreme_logits_give_finite_losses_and_gradients(kind, margin):
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
+
+
+def test_weights_that_the_asymmetric_loss_cannot_use_are_warned_of():
+    truth, sampler = np.eye(4, dtype=bool), SamplerConfig()
+    text = imbalance_warning(LossConfig(kind="asl", pos_weight="ratio"), sampler, truth, "abcd")
+    assert text is not None
+    assert "loss.pos_weight=ratio has no part in the asymmetric loss" in text
+    # The default is for the losses that have weights: nobody asked for it here.
+    for quiet in (LossConfig(kind="asl"), LossConfig(kind="asl", pos_weight="none")):
+        assert imbalance_warning(quiet, sampler, truth, "abcd") is None

@@ -5,19 +5,23 @@ import json
 import logging
 import shutil
 
+import fsspec
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 from era5_files import days_of, write_file, write_year
 from short_runs import atlantic, command, moved, undrawn
 
 from tenkizu.core.errors import ConfigError, DataError
+from tenkizu.core.samples import input_path
 from tenkizu.patterns import predict, train
 from tenkizu.patterns.catalogues import JC
 from tenkizu.patterns.config import PatternsConfig
 from tenkizu.patterns.verification.days import DayTable
 from tenkizu.patterns.verification.thresholds import Thresholds
 
+JAPAN = "sample:era5_msl_japan_2p5_6h_20251201_20260228.nc"
 FOLDER = ("model.json", "model.safetensors", "analogues.json", "analogues.safetensors")
 
 
@@ -199,15 +203,133 @@ def test_fields_that_the_model_needs_and_the_file_lacks(model, tmp_path):
     message = str(failure.value)
     assert message.startswith(f"{file.name}: msl: the files do not hold the fields of all channels")
     assert "found t850, expected msl (needs msl), grad_msl (needs msl)" in message
+    # Channels of a trained model cannot be left out.
+    assert message.endswith("next: name the files that hold msl, too; of ERA5: era5_msl_YEAR.nc")
+
+
+def test_fields_that_the_model_does_not_use_may_have_other_times(model, spring, table, tmp_path):
+    other = tmp_path / "t.nc"
+    write_file(
+        other, ("t850",), days_of(2001, 1), (np.arange(40.0, 29.0, -5), np.arange(0.0, 9, 5))
+    )
+    found = columns(predict(model, [other, spring], tmp_path / "days.csv"))
+    assert found["p_W"] == table["p_W"]
+
+
+def test_zarr_folders_and_addresses_are_predicted_like_files(model, spring, table, tmp_path):
+    folder = tmp_path / "spring.zarr"
+    with xr.open_dataset(spring) as days:
+        days.to_zarr(folder, zarr_format=2)
+    # An address of a bucket in this process.
+    fsspec.filesystem("memory").put(str(folder), "/maps/spring.zarr", recursive=True)
+    for name in (folder, "memory://maps/spring.zarr"):
+        code, _, err = command("patterns", "predict", model, name, "-o", tmp_path / "days.csv")
+        assert code == 0, err
+        assert columns(tmp_path / "days.csv")["p_W"] == table["p_W"]
+
+
+def around(days, first):
+    """The same maps on the globe, counted from ``first``; elsewhere there is nothing to read."""
+    lon = np.arange(first, first + 360.0, 2.5)
+    return days.assign_coords(lon=(days["lon"] - first) % 360.0 + first).reindex(lon=lon)
+
+
+@pytest.mark.parametrize("first", [0.0, -180.0])
+def test_longitudes_may_be_counted_otherwise(model, table, tmp_path, first):
+    def turned(days):
+        return around(days, first)
+
+    file = atlantic(tmp_path / "globe.nc", "2003-03-25", "2003-04-03", turned)
+    assert columns(predict(model, file, tmp_path / "days.csv"))["p_W"] == table["p_W"]
+
+
+@pytest.fixture(scope="module")
+def winter(tmp_path_factory):
+    """A run on daily means of six-hourly maps over Japan, on whatever grid the file has."""
+    folder = tmp_path_factory.mktemp("winter")
+    periods = {"train": ["2025-12-01/2026-01-20"], "validation": ["2026-01-21/2026-02-28"]}
+    config = PatternsConfig(
+        run={"name": "winter", "dir": folder},
+        data={
+            "files": [JAPAN], "hours": [0, 6, 12, 18], "daily": "mean", "channels": ["msl"],
+            "netcdf": False, "store": folder / "store", "splits": {"scheme": "periods", **periods},
+        },
+        labels={"catalogue": "jc", "centre": [35, 135]},
+        model={"backbone": "projection", "options": {"hidden": 8, "depth": 1}},
+        train={"epochs": 1, "workers": 0},
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        undrawn(patch)
+        return train(config)
+
+
+def test_a_model_of_daily_means_reads_daily_means(winter, tmp_path):
+    own = DayTable.from_csv(winter / "probabilities_validation.csv")
+    found = columns(predict(winter, JAPAN, tmp_path / "days.csv"))
+    days = [str(time.astype("datetime64[D]")) for time in own.times]
+    assert found["date"][-len(days) :] == days
+    # Raw logits are compared where nothing was cross-fitted: the calibrated ones differ by fold.
+    with xr.open_dataset(predict(winter, JAPAN, tmp_path / "days.nc")) as dataset:
+        raw = dataset["probability_raw"].values[-len(days) :]
+    np.testing.assert_allclose(raw, own.raw, atol=1e-5)
+
+
+@pytest.mark.parametrize("turn", [360.0, -360.0])
+def test_a_grid_that_was_never_cut_is_found_modulo_360(winter, tmp_path, turn):
+    with xr.open_dataset(input_path(JAPAN)) as dataset:
+        days = dataset.isel(time=slice(0, 8)).load()
+    found = []
+    for number, moved_ in enumerate((days, days.assign_coords(lon=days["lon"] + turn))):
+        moved_.to_netcdf(tmp_path / f"{number}.nc")
+        file = predict(winter, tmp_path / f"{number}.nc", tmp_path / f"{number}.csv")
+        found.append(columns(file)["p_W"])
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
+
+
+def test_a_globe_that_begins_elsewhere_is_turned(winter, tmp_path):
+    # Sixteen columns of Japan, 22.5 degrees apart, stand for a globe.
+    with xr.open_dataset(input_path(JAPAN)) as dataset:
+        days = dataset.isel(lon=slice(0, 16)).load().assign_coords(lon=np.arange(0.0, 360, 22.5))
+    days.to_netcdf(tmp_path / "globe.nc")
+    config = PatternsConfig(**yaml.safe_load((winter / "config.yaml").read_text()))
+    labels = config.labels.model_copy(
+        update={"file": str(config.data.store / "labels.csv"), "centre": None}
+    )
+    data = config.data.model_copy(
+        update={"files": [str(tmp_path / "globe.nc")], "store": tmp_path / "store"}
+    )
+    run = config.run.model_copy(update={"dir": tmp_path})
+    with pytest.MonkeyPatch.context() as patch:
+        undrawn(patch)
+        folder = train(config.model_copy(update={"data": data, "labels": labels, "run": run}))
+    turned = days.roll(lon=8, roll_coords=False).assign_coords(lon=np.arange(-180.0, 180, 22.5))
+    turned.to_netcdf(tmp_path / "turned.nc")
+    found = [
+        columns(predict(folder, tmp_path / f"{name}.nc", tmp_path / f"{name}.csv"))
+        for name in ("globe", "turned")
+    ]
+    assert found[0] == found[1]
+    assert len(set(found[0]["p_W"])) > 10
+
+
+def test_longitudes_between_those_of_the_model_are_refused(winter, tmp_path):
+    with xr.open_dataset(input_path(JAPAN)) as dataset:
+        off = dataset.assign_coords(lon=dataset["lon"] - 360.0 + 1.25).load()
+    off.to_netcdf(tmp_path / "off.nc")
+    with pytest.raises(DataError) as failure:
+        predict(winter, tmp_path / "off.nc", tmp_path / "days.csv")
+    message = str(failure.value)
+    assert message.startswith("off.nc: another grid than the model's; found 17 x 17")
+    assert "expected 17 x 17" in message
 
 
 def test_other_hours_and_another_region_are_refused(model, spring, tmp_path):
     noon = moved(shutil.copy(spring, tmp_path / "noon.nc"), 12)
     with pytest.raises(DataError, match=r"no map at 00 UTC; found hours 12 UTC"):
         predict(model, noon, tmp_path / "days.csv")
-    japan = "sample:era5_msl_japan_2p5_6h_20251201_20260228.nc"
     with pytest.raises(DataError, match="the grid does not cover the area"):
-        predict(model, japan, tmp_path / "days.csv")
+        predict(model, JAPAN, tmp_path / "days.csv")
     assert not (tmp_path / "days.csv").exists()
 
 

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -10,6 +11,7 @@ from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 from tenkizu.core.store import write_json
 from tenkizu.patterns.analogues import nearest, write_analogues
+from tenkizu.patterns.figures import case_figures
 from tenkizu.patterns.figures.case_figures import Cases, day_texts
 from tenkizu.patterns.reporting import report
 from tenkizu.patterns.verification.score_text import as_text
@@ -30,6 +32,7 @@ FIGURES = (
     "best_days.png",
     "worst_days.png",
     "channel_totals.png",
+    "grad_cam.png",
     "analogues.png",
 )
 GRID = Grid("latlon", np.arange(55.0, 14.0, -5.0), np.arange(115.0, 156.0, 5.0))
@@ -145,6 +148,7 @@ def write_cases(folder, split, table):
         attributed_label=np.array(["1", "2A"]),
         attribution_by_channel=np.array([[1.5, -0.5], [0.2, 0.1]]),
         channels=np.array(["msl", "t850"]),
+        grad_cam=np.stack([np.clip(waves, 0, 1), np.zeros(GRID.shape)]),
         analogue_msl=np.repeat(msl[:, None], 5, axis=1)[:, :, 1:-1, 1:-1],
         analogue_lat=GRID.y[1:-1],
         analogue_lon=GRID.x[1:-1],
@@ -179,7 +183,7 @@ def test_a_finished_run_gives_a_whole_page(run):
         "Versions",
     ]
     assert page.missing == []
-    assert len(page.figures) == 2 + 2 * 8
+    assert len(page.figures) == 2 + 2 * 9
     assert "600,047 parameters, weights 0123456789ab." in page.text
     assert "Epoch 2 of 3 was chosen by val_map (0.450) on the validation periods" in page.text
     assert "Channels (4): msl, t850, sea_mask, f1_season." in page.text
@@ -246,11 +250,39 @@ def test_figures_that_a_run_lacks_are_drawn_from_its_numbers(run):
     path = report(run)
     page = Page(path)
     assert page.missing == []
-    assert len(page.figures) == 18
+    assert len(page.figures) == 20
     drawn = [link for link in page.links if link.startswith("data:") and len(link) > 2000]
-    assert len(drawn) == 10
+    assert len(drawn) == 11
     # They are drawn for the page alone.
     assert sorted(run.rglob("*")) == sorted([*before, path, path.parent])
+
+
+def test_grad_cam_is_drawn_and_a_day_without_any_says_so(run, tmp_path):
+    table = make_table(days=100, first="1998-01-01")
+    cases = Cases.read(run / "cases" / "test.npz")
+    titles = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(case_figures, "draw_charts", lambda *a, **_: titles.extend(a[3]))
+        case_figures.draw_grad_cam(tmp_path / "cam.png", cases, table)
+    assert [title.endswith("(no part of the map)") for title in titles] == [False, True]
+    assert "   for 1" in titles[0]
+    assert case_figures.draw_grad_cam(tmp_path / "cam.png", cases, table).stat().st_size > 10_000
+    (run / "evaluation/test/grad_cam.png").unlink()
+    page = Page(report(run))
+    assert "Grad-CAM: where the last spatial layer speaks for the type" in page.text
+
+
+def test_the_nearest_pressure_maps_are_the_baseline_to_beat(run):
+    path = run / "evaluation" / "test" / "scores.json"
+    scores = json.loads(path.read_text())
+    scores["baselines"]["knn"] = scores["baselines"]["prevalence"] | {
+        "map_gain": {"value": -0.123, "low": -0.2, "high": -0.1}
+    }
+    write_json(path, scores)
+    page = Page(report(run))
+    assert any(row[:2] == ["test", "nearest pressure maps"] for row in page.rows)
+    assert "less that of nearest pressure maps, the best baseline" in page.text
+    assert re.search(r"is .0\.123 \(.0\.200 to .0\.100\)", page.text)
 
 
 def test_types_that_follow_from_the_map_are_said_to_be_so(run):

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from tenkizu.core.store import SampleStore, atomic
 from tenkizu.patterns.analogue_bank import AnalogueBank
 from tenkizu.patterns.analogues import write_analogues
-from tenkizu.patterns.attribution import integrated_gradients
+from tenkizu.patterns.attribution import grad_cam, integrated_gradients
+from tenkizu.patterns.best_tracks import tracks_of
 from tenkizu.patterns.config import ReportConfig
 from tenkizu.patterns.dataset import PatternDataset
 from tenkizu.patterns.labelled_days import store_times
 from tenkizu.patterns.model import PatternModel, run_networks
+from tenkizu.patterns.pressure_neighbours import stored_pressure
 from tenkizu.patterns.verification.days import DayTable
 
 log = logging.getLogger(__name__)
@@ -45,12 +47,12 @@ def write_cases(
     times = table.times[chosen]
     days = np.searchsorted(store_times(store), times)
     unused = np.zeros((len(store), len(table.labels)), bool)
-    dataset = PatternDataset(store, model.inputs, days, unused)
+    tracks = tracks_of(model.metadata["config"]["data"].get("typhoons"))
+    dataset = PatternDataset(store, model.inputs, days, unused, tracks)
     samples = [dataset[i] for i in range(len(days))]
     maps = torch.stack([sample["maps"] for sample in samples])
     season = torch.stack([sample["season"] for sample in samples])
-    column = store.meta["arrays"]["maps"]["channels"].index("msl")
-    msl = np.stack([store.read("maps", int(day))[column] for day in days])
+    msl = stored_pressure(store, days)
     arrays: dict[str, Any] = {
         "times": times.astype("datetime64[m]").astype(np.int64),
         "kind": np.array(kinds),
@@ -71,6 +73,9 @@ def write_cases(
         arrays["attribution_by_channel"] = found.by_channel
         arrays["attributed_label"] = np.array(table.labels)[labels]
         arrays["channels"] = np.array(model.inputs.names)
+        arrays["grad_cam"] = grad_cam(
+            net.backbone, planes.clone(), labels.tolist(), output=net.logits
+        )
         log.info("integrated gradients: completeness error %s", _errors(found.error))
     if settings.analogues:
         _, embedding = run_networks([net], [{"maps": maps, "season": season}])

@@ -33,6 +33,11 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Start again in the folder of an earlier run.")
 ]
 
+Typhoons = Annotated[
+    Path | None,
+    typer.Option(help="CSV of best tracks (time,lat,lon in UTC), for a model that sees typhoons."),
+]
+
 
 @app.command()
 def train(
@@ -98,6 +103,7 @@ def compare(
     from tenkizu.core.store import write_text
     from tenkizu.patterns.comparison import BACKBONES, finished, plan_runs
     from tenkizu.patterns.comparison import compare as run
+    from tenkizu.patterns.comparison_text import comparison_text
 
     settings = _load(config, overrides)
 
@@ -116,7 +122,7 @@ def compare(
     output = settings.run.dir / settings.run.name
     write_text(output / "compare.yaml", dump_config(settings))
     rows = run(runs, output, track=track)
-    _show_comparison(rows)
+    typer.echo(comparison_text(rows))
     typer.echo(f"tables: {output / 'compare.csv'}, {output / 'compare.json'}")
     if failed := [row for row in rows if "error" in row]:
         from tenkizu.core.errors import CheckFailed
@@ -133,7 +139,9 @@ def evaluate(
     model: Model,
     data: Annotated[
         list[Path],
-        typer.Argument(metavar="STORE_OR_FILE...", help="A prepared store, or files of maps."),
+        typer.Argument(
+            metavar="STORE_OR_FILE...", help="A prepared store, or files or Zarr groups of maps."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for scores and figures.")],
     labels: Annotated[
@@ -143,11 +151,16 @@ def evaluate(
     days: Annotated[
         str | None, typer.Option(help="A period FIRST/LAST of local dates; default: all days.")
     ] = None,
+    knn: Annotated[
+        bool, typer.Option("--knn", help="Add the nearest training maps of pressure as a baseline.")
+    ] = False,
+    typhoons: Typhoons = None,
 ) -> None:
     """Score a model on labelled days, beside prevalence, climatology and persistence."""
     from tenkizu.patterns import evaluate as run
 
-    show_scores(run(model, data, output, labels, days, track=track), "all days")
+    scores = run(model, data, output, labels, days, track, knn=knn, typhoons=typhoons)
+    show_scores(scores, "all days")
     typer.echo(f"scores: {output / 'scores.json'}, {output / 'evaluation.txt'}")
 
 
@@ -156,16 +169,19 @@ def predict(
     model: Model,
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="Files of maps with the model's fields."),
+        typer.Argument(
+            metavar="FILE...", help="Files or Zarr groups of maps with the model's fields."
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Table (.csv) or CF NetCDF (.nc) to write.")
     ],
+    typhoons: Typhoons = None,
 ) -> None:
     """Classify the days of files: probabilities, decisions, major types, analogues."""
     from tenkizu.patterns import predict as run
 
-    typer.echo(f"written: {run(model, files, output, track=track)}")
+    typer.echo(f"written: {run(model, files, output, track, typhoons)}")
 
 
 @app.command()
@@ -199,10 +215,10 @@ def label_jc(
 ) -> None:
     """Label days with Jenkinson-Collison types, from the pressure at 16 points."""
     from tenkizu.core.errors import ConfigError
-    from tenkizu.core.samples import input_path
     from tenkizu.patterns.config import LabelsConfig
     from tenkizu.patterns.labels import write_labels
     from tenkizu.patterns.preparation import computed_labels
+    from tenkizu.patterns.reading.map_paths import map_path
     from tenkizu.patterns.reading.maps import open_files
 
     try:
@@ -220,7 +236,7 @@ def label_jc(
         constants="rounded" if rounded else "exact",
         interpolate=interpolate,
     )
-    with open_files([input_path(str(file))], [hour]) as source:
+    with open_files([map_path(file)], [hour]) as source:
         days, texts = computed_labels(source, source.times, rules)
     write_labels(output, days, texts)
     typer.echo(f"written: {output}, {len(texts)} days, {len(set(texts))} types")
@@ -349,34 +365,3 @@ def show_scores(scores: Mapping[str, Any], split: str) -> None:
         f"decisions {scores['provenance']}",
         style="dim",
     )
-
-
-def _show_comparison(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from tenkizu.patterns.verification.score_text import number
-
-    table = Table()
-    shown = {
-        "backbone": "backbone",
-        "seed": "seed",
-        "settings": "settings",
-        "parameters": "parameters",
-        "best_epoch": "epoch",
-        "best_val_map": "mAP",
-        "macro_f1": "macro F1",
-        "difference_to_best": "to best",
-        "seconds": "seconds",
-    }
-    for i, title in enumerate(shown.values()):
-        table.add_column(title, justify="right" if i > 2 else "left")
-    for row in rows:
-        cells = []
-        for name in shown:
-            value = row.get(name)
-            cells.append(number(value) if isinstance(value, float) else str(value or ""))
-        if "error" in row:
-            cells[3] = "failed"
-        table.add_row(*cells)
-    Console().print(table)

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tenkizu.core.grid import Grid
 from tenkizu.core.store import SampleStore
+from tenkizu.patterns.best_tracks import BestTracks, require_tracks
 from tenkizu.patterns.inputs import Inputs, require_channels
 from tenkizu.patterns.labelled_days import store_times
 from tenkizu.patterns.physics.season import season_terms
@@ -19,16 +21,18 @@ DAY = np.timedelta64(24, "h")
 class PatternDataset(Dataset[dict[str, Tensor]]):
     """Raw maps, season terms and targets of chosen days.
 
-    A sample holds ``maps`` (C, H, W), raw, those of the day before at the end; ``season`` (4,),
-    the terms f1 to f4; ``target`` (L,); ``index``, its place in the store.
+    A sample holds ``maps`` (C, H, W), raw, those of the day before and of storm tracks at the
+    end; ``season`` (4,), the terms f1 to f4; ``target`` (L,); ``index``, its place in the store.
 
     Args:
         store: the prepared store.
         inputs: channels of the network.
         days: indices into the store.
         targets: (n, L) of all days of the store.
+        tracks: of storms, where the network sees them.
 
     Raises:
+        ConfigError: the network sees storms and there are no tracks.
         DataError: the store lacks a channel.
     """
 
@@ -38,6 +42,7 @@ class PatternDataset(Dataset[dict[str, Tensor]]):
         inputs: Inputs,
         days: NDArray[np.int64],
         targets: NDArray[np.bool_],
+        tracks: BestTracks | None = None,
     ) -> None:
         require_channels(inputs, available_channels(store), str(store.path))
         stored = store.meta["arrays"]["maps"]["channels"]
@@ -45,7 +50,9 @@ class PatternDataset(Dataset[dict[str, Tensor]]):
         self.columns = _slice([stored.index(name) for name in inputs.maps])
         self.before = [stored.index(name) for name in inputs.history]
         self.targets = torch.from_numpy(targets.astype(np.float32))
-        times = store_times(store)
+        self.tracks = require_tracks(inputs.tracks, tracks)
+        self.grid = Grid.from_json(store.meta["grid"])
+        self.times = times = store_times(store)
         self.season = torch.from_numpy(season_terms(times).astype(np.float32))
         self.previous = np.searchsorted(times, times - DAY)
         self.has_previous = times[np.minimum(self.previous, len(times) - 1)] == times - DAY
@@ -63,6 +70,8 @@ class PatternDataset(Dataset[dict[str, Tensor]]):
             if self.has_previous[day]:
                 earlier = self.store.read("maps", int(self.previous[day]))[self.before]
             maps = np.concatenate([maps, earlier])
+        if self.tracks:
+            maps = np.concatenate([maps, self.tracks.channel(self.times[[day]], self.grid)])
         return {
             # A copy: the stored array is mapped read-only.
             "maps": torch.from_numpy(np.array(maps, np.float32)),

@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenkizu.core.checkpoint import find_model
 from tenkizu.core.config import build_config
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.periods import parse_period
-from tenkizu.core.store import SampleStore, write_json, write_text
+from tenkizu.core.store import write_json, write_text
+from tenkizu.patterns.analogue_bank import AnalogueBank
 from tenkizu.patterns.catalogues import Catalogue
 from tenkizu.patterns.config import LabelsConfig
 from tenkizu.patterns.labelled_days import LabelledDays
 from tenkizu.patterns.labelling import read_labels_file
-from tenkizu.patterns.map_batches import DayMaps, file_maps, open_model_files, store_maps
+from tenkizu.patterns.map_batches import DayMaps, open_maps
 from tenkizu.patterns.model import PatternModel
+from tenkizu.patterns.pressure_neighbours import PressureNeighbours
 from tenkizu.patterns.verification.baselines import Climatology
 from tenkizu.patterns.verification.cross_fitting import HELD_OUT, IN_SAMPLE
 from tenkizu.patterns.verification.days import DayTable
@@ -39,6 +42,8 @@ def evaluate(
     labels: str | Path | None = None,
     days: str | None = None,
     track: Track | None = None,
+    knn: bool = False,
+    typhoons: str | Path | None = None,
 ) -> dict[str, Any]:
     """Score a model on labelled days, beside the baselines.
 
@@ -46,24 +51,29 @@ def evaluate(
 
     Args:
         model: a run folder, an exported model folder or a shipped model's name.
-        data: a prepared store, or files of maps with the fields that the model needs.
+        data: a prepared store, or files or Zarr groups of maps with the fields that the model
+            needs.
         output: folder for ``scores.json``, ``evaluation.txt``, ``probabilities.csv``, figures.
         labels: CSV or Python file; by default the labels the model was trained with, or those of
             its rules where they follow from the maps.
         days: a period FIRST/LAST of local dates; by default all days that are labelled.
         track: shows progress.
+        knn: add the types of the nearest training maps of pressure as a baseline, whether or not
+            the model's configuration asks for it.
+        typhoons: CSV of best tracks, for a model that sees them.
 
     Returns:
         The scores, as written to ``scores.json``.
 
     Raises:
-        ConfigError: the period cannot be read.
+        ConfigError: the period cannot be read, or the model needs best tracks.
         DataError: the model, the data or the labels cannot be used, or no day is labelled.
     """
     loaded = PatternModel.load(model)
     names = [data] if isinstance(data, str | Path) else list(data)
-    is_store = len(names) == 1 and Path(names[0]).is_dir()
-    with _opened(loaded, names, is_store) as maps:
+    # A model of before has no such section.
+    knn = knn or loaded.metadata["config"].get("evaluation", {}).get("knn", False)
+    with open_maps(loaded, names, typhoons, pressure=knn) as maps:
         if labels is not None:
             table = read_labels_file(labels, loaded.catalogue)
         else:
@@ -81,6 +91,7 @@ def evaluate(
             )
         follow = track or (lambda items, _: items)
         outputs = loaded.outputs(follow(maps.batches(chosen), "evaluating"))
+        near = _neighbours(model, loaded, maps, chosen, knn)
     provenance, notes = _provenance(loaded, labelled.local[chosen])
     for note in notes:
         log.warning("%s", note)
@@ -97,7 +108,7 @@ def evaluate(
         loaded.catalogue,
         thresholds,
         provenance,
-        labelled.baselines(chosen, share, climatology),
+        labelled.baselines(chosen, share, climatology) | near,
         {
             "model": loaded.metadata["name"],
             "weights": loaded.weights_hash,
@@ -109,10 +120,17 @@ def evaluate(
     )
 
 
-def _opened(model: PatternModel, names: Sequence[str | Path], is_store: bool) -> DayMaps:
-    if is_store:
-        return store_maps(model, SampleStore(names[0]))
-    return file_maps(model, open_model_files(model, names))
+def _neighbours(
+    folder: str | Path, model: PatternModel, maps: DayMaps, days: NDArray[np.int64], wanted: bool
+) -> dict[str, Floats]:
+    """The baseline of nearest pressure maps, if it is wanted and the model has training days."""
+    if not wanted:
+        return {}
+    bank = AnalogueBank.load(find_model(folder))
+    near = None if bank is None else PressureNeighbours.of_bank(bank, model.catalogue)
+    if bank is None:
+        log.warning("no baseline knn: the model folder has no training days (analogues.json)")
+    return {} if near is None else {"knn": near.probabilities(maps.msl, days)}
 
 
 def _within(days: NDArray[np.datetime64], period: str | None) -> NDArray[np.bool_]:

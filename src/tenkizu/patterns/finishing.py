@@ -26,6 +26,7 @@ from tenkizu.patterns.fitting import (
 from tenkizu.patterns.labelled_days import LabelledDays
 from tenkizu.patterns.members import Member
 from tenkizu.patterns.model import Outputs, PatternModel, combine, export, run_networks
+from tenkizu.patterns.pressure_neighbours import PressureNeighbours, stored_pressure
 from tenkizu.patterns.run_records import calibration_json, model_details, norm, write_history
 from tenkizu.patterns.training import Fold
 from tenkizu.patterns.verification.cross_fitting import (
@@ -96,9 +97,10 @@ def finish(
     write_history(folder, best)
     bank = write_bank(folder, fitted[0].members[0], train_days)
     model = PatternModel.load(folder)
-    scored = {"validation": _validation(config, days, fitted, thresholds)}
+    baselines = _Baselines(config, store, days, bank, train_days)
+    scored = {"validation": _validation(config, days, fitted, thresholds, baselines)}
     if any(len(one.fold.test) for one in fitted):
-        scored["test"] = _test(config, days, fitted)
+        scored["test"] = _test(config, days, fitted, baselines)
     headline: dict[str, Any] = {}
     for split, one in scored.items():
         short = "val" if split == "validation" else split
@@ -139,15 +141,19 @@ def _notes(split: str) -> list[str]:
 
 
 def _validation(
-    config: PatternsConfig, days: LabelledDays, fitted: Sequence[Fitted], thresholds: Thresholds
+    config: PatternsConfig,
+    days: LabelledDays,
+    fitted: Sequence[Fitted],
+    thresholds: Thresholds,
+    baselines: "_Baselines",
 ) -> Scored:
     """The validation days of all folds, decided as ``thresholds.tune`` says."""
-    tables, baselines, provenance = [], [], IN_SAMPLE
+    tables, beside, provenance = [], [], IN_SAMPLE
     for one in fitted:
         table, provenance = _validation_table(config, days, one, thresholds)
         tables.append(table)
-        baselines.append(_baselines(days, one.fold, one.fold.validation))
-    return _pooled(tables, baselines, provenance)
+        beside.append(baselines.of(one.fold, one.fold.validation))
+    return _pooled(tables, beside, provenance)
 
 
 def _validation_table(
@@ -172,11 +178,13 @@ def _validation_table(
     return table, decisions.provenance
 
 
-def _test(config: PatternsConfig, days: LabelledDays, fitted: Sequence[Fitted]) -> Scored:
+def _test(
+    config: PatternsConfig, days: LabelledDays, fitted: Sequence[Fitted], baselines: "_Baselines"
+) -> Scored:
     """The test days of all folds, decided by what their validation days say."""
     tables = [_test_table(config, days, one) for one in fitted]
-    baselines = [_baselines(days, one.fold, one.fold.test) for one in fitted]
-    return _pooled(tables, baselines, HELD_OUT)
+    beside = [baselines.of(one.fold, one.fold.test) for one in fitted]
+    return _pooled(tables, beside, HELD_OUT)
 
 
 def _test_table(config: PatternsConfig, days: LabelledDays, one: Fitted) -> DayTable:
@@ -190,9 +198,28 @@ def _test_table(config: PatternsConfig, days: LabelledDays, one: Fitted) -> DayT
     return days.day_table(one.fold.test, outputs, predicted, thresholds.decided)
 
 
-def _baselines(days: LabelledDays, fold: Fold, indices: NDArray[np.int64]) -> dict[str, Floats]:
-    share, climatology = days.training_tables(fold.train)
-    return days.baselines(indices, share, climatology)
+@dataclass(frozen=True)
+class _Baselines:
+    """What every fold's days are scored beside, each from that fold's training days."""
+
+    config: PatternsConfig
+    store: SampleStore
+    days: LabelledDays
+    bank: AnalogueBank
+    train_days: NDArray[np.int64]
+
+    def of(self, fold: Fold, indices: NDArray[np.int64]) -> dict[str, Floats]:
+        """Probabilities (m, L) by name."""
+        share, climatology = self.days.training_tables(fold.train)
+        found = self.days.baselines(indices, share, climatology)
+        if self.config.evaluation.knn:
+            own = np.isin(self.train_days, fold.train)
+            catalogue = self.days.table.catalogue
+            if near := PressureNeighbours.of_bank(self.bank, catalogue, own):
+                found["knn"] = near.probabilities(
+                    lambda some: stored_pressure(self.store, some), indices
+                )
+        return found
 
 
 def _pooled(

@@ -90,16 +90,23 @@ def effective_sample_size(weights: ArrayLike) -> float:
 def imbalance_warning(
     loss: LossConfig, sampler: SamplerConfig, targets: ArrayLike, labels: Sequence[str]
 ) -> str | None:
-    """What to log when weights, draws and a focusing loss all favour rare types; else None.
+    """What to log of how rare types are favoured: three times over, or by weights in vain.
 
     Args:
         loss: of the run.
         sampler: of the run.
         targets: types of each training day, (n, L).
         labels: names of the types.
+
+    Returns:
+        The warning; None if there is nothing to say.
     """
-    weighted = loss.pos_weight != "none"
-    if not weighted or sampler.kind != "inverse" or loss.kind == "bce":
+    if loss.kind == "asl" and "pos_weight" in loss.model_fields_set and loss.pos_weight != "none":
+        return (
+            f"loss.pos_weight={loss.pos_weight} has no part in the asymmetric loss, whose "
+            "exponents gamma_pos and gamma_neg favour positives; set loss.pos_weight=none"
+        )
+    if not loss.weighted or sampler.kind != "inverse" or loss.kind == "bce":
         return None
     truth = np.asarray(targets, bool)
     weights = inverse_weights(truth, sampler.power, sampler.max_draws)

@@ -18,21 +18,26 @@ from tenkizu.patterns.physics.channels import CHANNELS
 from tenkizu.patterns.physics.season import season_terms
 
 SEASON = ("f1_season", "f2_season", "f3_season", "f4_season")
+TYPHOON = "typhoon"
+TYPHOON_UNIT = 0.25
+"""What counts as one deviation of `typhoon`: a centre stands out by four, no storm is 0."""
 BEFORE = "@-24h"
 """Ending of a channel as it was a day earlier."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Channels of the network: maps, then maps of the day before, static maps, season terms.
+    """Channels of the network: maps, maps of the day before, tracks, static maps, season terms.
 
-    Season terms are numbers and static maps do not change; both become planes on the device.
+    Season terms are numbers and static maps do not change; both become planes on the device. The
+    channel of storm tracks is made of a table when a day is read.
     """
 
     maps: tuple[str, ...]
     history: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
     season: tuple[str, ...] = ()
+    tracks: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: DataConfig) -> Self:
@@ -57,17 +62,19 @@ class Inputs:
             tuple(data.history),
             tuple(name for name in names if kinds[name] == "static"),
             tuple(name for name in names if kinds[name] == "scalar"),
+            () if data.typhoons is None else (TYPHOON,),
         )
 
     @property
     def names(self) -> tuple[str, ...]:
         """All channels in the order of the network's input."""
         before = tuple(name + BEFORE for name in self.history)
-        return self.maps + before + self.static + self.season
+        return self.maps + before + self.tracks + self.static + self.season
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready form."""
-        return {name: list(getattr(self, name)) for name in ("maps", "history", "static", "season")}
+        kinds = ("maps", "history", "static", "season", "tracks")
+        return {name: list(getattr(self, name)) for name in kinds}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
@@ -95,7 +102,7 @@ def require_channels(inputs: Inputs, available: Sequence[str], where: str) -> No
 def map_scales(
     store: SampleStore, inputs: Inputs, data: DataConfig, days: NDArray[np.int64]
 ) -> list[ChannelScale]:
-    """Scaling of the map channels (history included) from some days, those of training.
+    """Scaling of the map channels, history and tracks included, from the days of training.
 
     With ``anomaly: area_mean`` the deviation is that within the maps. A channel that does not vary
     has std 0 and becomes 0.
@@ -136,7 +143,8 @@ def map_scales(
 
     scales = {name: scale(name) for name in inputs.maps}
     before = [ChannelScale(**{**vars(scales[n]), "name": n + BEFORE}) for n in inputs.history]
-    return [*scales.values(), *before]
+    tracks = [ChannelScale(name, "1", std=TYPHOON_UNIT) for name in inputs.tracks]
+    return [*scales.values(), *before, *tracks]
 
 
 def _constant(overall: Moments, merged: Moments) -> NDArray[np.bool_]:

@@ -50,20 +50,17 @@ def focal(
 def asymmetric(
     logits: Tensor,
     target: Tensor,
-    pos_weight: Tensor | None = None,
     gamma_pos: float = 0.0,
     gamma_neg: float = 4.0,
     margin: float = 0.05,
 ) -> Tensor:
-    """``-w y (1-p)^g+ log p - (1-y) p_m^g- log(1 - p_m)``, p_m = max(p - margin, 0), (N, L).
+    """``-y (1-p)^g+ log p - (1-y) p_m^g- log(1 - p_m)``, p_m = max(p - margin, 0), (N, L).
 
-    Ridnik et al. 2021 (https://arxiv.org/abs/2009.14119); the weight w of positives, here as in
-    the other losses, is not theirs.
+    Ridnik et al. 2021 (https://arxiv.org/abs/2009.14119). Its exponents are what favours
+    positives: it takes no weight of them.
     """
     rest = torch.sigmoid(-logits)
     positive = -(rest**gamma_pos) * functional.logsigmoid(logits)
-    if pos_weight is not None:
-        positive = positive * pos_weight
     shifted = (torch.sigmoid(logits) - margin).clamp(min=0)
     # Without a margin 1 - p_m can round to 0, whose logarithm is not finite.
     log_rest = (rest + margin).clamp(max=1).log() if margin else functional.logsigmoid(-logits)
@@ -75,7 +72,7 @@ def make_loss(config: LossConfig, pos_weight: Tensor | None) -> Loss:
 
     Args:
         config: kind and its parameters; ``label_smoothing`` s draws targets to y (1 - s) + s / 2.
-        pos_weight: factor on positives of each label, (L,), or None for 1.
+        pos_weight: factor on positives of each label, (L,), or None for 1; ``asl`` has none.
 
     Returns:
         A function of logits (N, L) and targets (N, L), of any dtype, that gives a scalar.
@@ -86,7 +83,7 @@ def make_loss(config: LossConfig, pos_weight: Tensor | None) -> Loss:
             return focal(logits, target, weight, config.gamma, config.alpha)
         if config.kind == "asl":
             exponents = (config.gamma_pos, config.gamma_neg)
-            return asymmetric(logits, target, weight, *exponents, config.margin)
+            return asymmetric(logits, target, *exponents, config.margin)
         return binary_cross_entropy(logits, target, weight)
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from tenkizu.core.sampling import EpochSampler, ShardSampler, WeightedEpochSampl
 from tenkizu.core.store import SampleStore
 from tenkizu.core.training import fit
 from tenkizu.patterns.annual_cycle import AnnualCycle, harmonics
+from tenkizu.patterns.best_tracks import tracks_of
 from tenkizu.patterns.config import PatternsConfig
 from tenkizu.patterns.dataset import PatternDataset, static_maps
 from tenkizu.patterns.imbalance import inverse_weights, pos_weight
@@ -58,6 +59,9 @@ class Member:
         self.folder = folder
         self.settings = config.train.model_copy(update={"seed": seed})
         self.inputs = Inputs.of(config.data)
+        self.tracks = tracks_of(config.data.typhoons)
+        if self.tracks:
+            self.tracks.note_uncovered(days.times[np.concatenate([train, validation])])
         self.weights = class_weights(config, days.targets[train])
         self.net = self._network()
 
@@ -73,8 +77,8 @@ class Member:
             cycle, stds = self._annual_cycle(net, scales)
             rescaled = [
                 ChannelScale(**{**vars(s), "std": s.std * float(f)})
-                for s, f in zip(scales, stds, strict=True)
-            ]
+                for s, f in zip(scales, stds, strict=False)
+            ] + scales[net.fields :]
             torch.manual_seed(self.settings.seed)
             net = PatternNet(*arguments, rescaled, season, shape, data.anomaly)
             net.static.copy_(torch.from_numpy(static_maps(self.store, self.inputs)))
@@ -87,17 +91,17 @@ class Member:
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """The cycle of the standardised training maps, and the deviation about it."""
         shape = net.shape
-        cycle = AnnualCycle(len(scales), shape)
+        cycle = AnnualCycle(net.fields, shape)
         terms = harmonics(season_terms(self.days.times))
         dataset = self.dataset(self.train)
         for item in (dataset[i] for i in range(len(dataset))):
             maps = net.normaliser.standardise(item["maps"][None])[0].numpy()
-            cycle.add(maps, terms[int(item["index"])])
+            cycle.add(maps[: net.fields], terms[int(item["index"])])
         return cycle.fit()
 
     def dataset(self, days: NDArray[np.int64]) -> PatternDataset:
         """Some days as samples."""
-        return PatternDataset(self.store, self.inputs, days, self.days.targets)
+        return PatternDataset(self.store, self.inputs, days, self.days.targets, self.tracks)
 
     def loader(self, days: NDArray[np.int64]) -> DataLoader[dict[str, torch.Tensor]]:
         """Some days in batches, in order, on every process alike."""
@@ -155,6 +159,6 @@ class Member:
 def class_weights(config: PatternsConfig, targets: NDArray[np.bool_]) -> NDArray[np.float64] | None:
     """Weights of positives (L,) in the loss, from training targets; None for none."""
     loss = config.loss
-    if loss.pos_weight == "none":
+    if not loss.weighted:
         return None
     return pos_weight(targets.sum(axis=0), len(targets), loss.pos_weight, loss.pos_weight_clip)

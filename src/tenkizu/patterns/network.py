@@ -22,7 +22,7 @@ class PatternNet(nn.Module):
         inputs: channels, in order.
         model: the network.
         majors: major type of each label, (L,) names; used by ``hierarchy: head``.
-        scales: of the map channels, history included.
+        scales: of the map channels, history and tracks included.
         season: of the season terms.
         shape: of a map, (H, W).
         anomaly: what is taken off each standardised map.
@@ -47,7 +47,9 @@ class PatternNet(nn.Module):
         self.normaliser = Normaliser(scales)
         self.season = Normaliser(season) if season else None
         self.register_buffer("static", torch.zeros(len(inputs.static), *shape))
-        count = len(scales) if anomaly == "climatology" else 0
+        # Where there is no storm, its channel is to stay 0.
+        self.fields = len(scales) - len(inputs.tracks)
+        count = self.fields if anomaly == "climatology" else 0
         self.register_buffer("cycle", torch.zeros(count, HARMONICS, *shape))
         self.parents = [sorted(set(majors), key=self.majors.index).index(m) for m in self.majors]
         outputs = len(self.majors)
@@ -92,12 +94,14 @@ class PatternNet(nn.Module):
             maps: raw, (N, M, H, W).
             season: the terms f1 to f4, (N, 4).
         """
-        values = self.normaliser.standardise(maps)
+        values, tracks = self.normaliser.standardise(maps).tensor_split([self.fields], dim=1)
         if self.anomaly == "area_mean":
             values = values - torch.nanmean(values, dim=(2, 3), keepdim=True)
         elif self.anomaly == "climatology":
             terms = functional.pad(season, (1, 0), value=1.0)
             values = values - torch.einsum("nk,ckhw->nchw", terms, self.cycle)
+        if self.inputs.tracks:
+            values = torch.cat([values, tracks], dim=1)
         parts = [torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)]
         size = (len(maps), -1, *maps.shape[2:])
         if len(self.static):

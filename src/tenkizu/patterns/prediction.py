@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from tenkizu import __version__
 from tenkizu.core.checkpoint import find_model
 from tenkizu.core.errors import ConfigError
-from tenkizu.core.store import SampleStore, atomic
+from tenkizu.core.store import atomic
 from tenkizu.patterns.analogue_bank import AnalogueBank
 from tenkizu.patterns.analogues import Analogues
-from tenkizu.patterns.map_batches import DayMaps, file_maps, open_model_files, store_maps
+from tenkizu.patterns.map_batches import DayMaps, open_maps
 from tenkizu.patterns.model import Outputs, PatternModel
 from tenkizu.patterns.verification.thresholds import TUNED
 
@@ -57,21 +57,25 @@ def predict(
     data: str | Path | Sequence[str | Path],
     output: str | Path,
     track: Track | None = None,
+    typhoons: str | Path | None = None,
 ) -> Path:
     """Classify days and write a table or a NetCDF file.
 
     Args:
         model: a run folder, an exported model folder or a shipped model's name.
-        data: files of maps (raw ERA5, merged, or any NetCDF with the fields), or a store.
+        data: files of maps (raw ERA5, merged, or any NetCDF or Zarr group with the fields), or a
+            store.
         output: ``.csv`` or ``.nc``.
         track: shows progress.
+        typhoons: CSV of best tracks, for a model that sees them.
 
     Returns:
         The file written, with probabilities, decisions, statuses, major types, analogues, and a
         flag for days outside the range of the training.
 
     Raises:
-        ConfigError: the output is neither CSV nor NetCDF, or is one of the files read.
+        ConfigError: the output is neither CSV nor NetCDF, or is one of the files read; or the
+            model needs best tracks.
         DataError: the model or the data cannot be used.
     """
     path = Path(output)
@@ -83,14 +87,8 @@ def predict(
     names = [data] if isinstance(data, str | Path) else list(data)
     if path.resolve() in [Path(name).resolve() for name in names]:
         raise ConfigError("the output is an input file", file=path, next_step="choose another name")
-    is_store = len(names) == 1 and Path(names[0]).is_dir()
-    opened = (
-        store_maps(loaded, SampleStore(names[0]))
-        if is_store
-        else file_maps(loaded, open_model_files(loaded, names))
-    )
     bank = AnalogueBank.load(find_model(model))
-    with opened as maps:
+    with open_maps(loaded, names, typhoons) as maps:
         result = _predict(loaded, maps, bank, track)
     for day, channels in zip(result.days, result.unusual, strict=True):
         if channels:

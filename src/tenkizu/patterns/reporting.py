@@ -19,6 +19,7 @@ from tenkizu.patterns.figures.case_figures import (
     draw_analogues,
     draw_channel_totals,
     draw_days,
+    draw_grad_cam,
 )
 from tenkizu.patterns.figures.class_panels import (
     draw_confusion_matrices,
@@ -272,6 +273,12 @@ class _Report(RunReport):
                 self._figure(split, "channel_totals.png"),
                 "What each channel adds to the logit, integrated gradients from the mean map",
                 lambda p: draw_channel_totals(p, cases, days),
+            )
+        if cases.grad_cam is not None:
+            parts += self.picture(
+                self._figure(split, "grad_cam.png"),
+                "Grad-CAM: where the last spatial layer speaks for the type",
+                lambda p: draw_grad_cam(p, cases, days),
             )
         if cases.analogue_msl is not None:
             parts += self.picture(

@@ -24,6 +24,7 @@ CHANNELS = 12
 TOWARDS, AGAINST = "#d9812e", "#7b68a6"
 """Colours of what speaks for and against a type, as on the charts."""
 _INK = "#333333"
+_LONG = 34
 
 Floats = NDArray[np.float64]
 
@@ -40,6 +41,8 @@ class Cases:
         attribution: share of each cell in the logit of the explained label, (k, H, W), or None.
         explained: the label that it explains, k; empty where unknown.
         by_channel: totals of attribution, (k, C), or None.
+        grad_cam: where the last spatial layer speaks for the explained label, from 0 to 1,
+            (k, H, W), or None.
         channels: their names, C.
         analogue_msl: pressure of the nearest training days, (k, n, h, w), Pa, NaN where there is
             none, or None.
@@ -55,6 +58,7 @@ class Cases:
     attribution: Floats | None = None
     explained: list[str] | None = None
     by_channel: Floats | None = None
+    grad_cam: Floats | None = None
     channels: tuple[str, ...] = ()
     analogue_msl: Floats | None = None
     analogue_grid: Grid | None = None
@@ -65,8 +69,8 @@ class Cases:
         """Read ``cases/{split}.npz`` and, if it is there, ``cases/{split}_analogues.csv``.
 
         The file holds ``times``, ``kind``, ``msl``, ``lat``, ``lon`` and, if they were computed,
-        ``attribution``, ``attributed_label``, ``attribution_by_channel``, ``channels``,
-        ``analogue_msl``, ``analogue_lat`` and ``analogue_lon``.
+        ``attribution``, ``attributed_label``, ``attribution_by_channel``, ``grad_cam``,
+        ``channels``, ``analogue_msl``, ``analogue_lat`` and ``analogue_lon``.
 
         Raises:
             DataError: the file is absent, damaged or lacks one of the first five.
@@ -87,6 +91,7 @@ class Cases:
                 data.get("attribution"),
                 None if labels is None else [str(label) for label in labels],
                 data.get("attribution_by_channel"),
+                data.get("grad_cam"),
                 tuple(str(name) for name in data.get("channels", ())),
                 data.get("analogue_msl"),
                 _grid(data["analogue_lat"], data["analogue_lon"])
@@ -137,14 +142,7 @@ def draw_days(path: str | Path, cases: Cases, kind: str, table: DayTable | None 
         DataError: there is no such day.
     """
     days = cases.of(kind)
-    texts = day_texts(table, cases.times[days])
-    explained = [(cases.explained or [""] * len(cases.kinds))[i] for i in days]
-    titles = [
-        "\n".join(
-            filter(None, [_stamp(cases.times[i]), text + (f"   shaded: for {e}" if e else "")])
-        )
-        for i, text, e in zip(days, texts, explained, strict=True)
-    ]
+    titles = _titles(cases, days, table, "shaded: for {}")
     shading = None if cases.attribution is None else cases.attribution[days]
     return draw_charts(
         path,
@@ -154,6 +152,50 @@ def draw_days(path: str | Path, cases: Cases, kind: str, table: DayTable | None 
         shading,
         shading_label="share in the logit of the shaded type (orange: for it, purple: against)",
     )
+
+
+def draw_grad_cam(path: str | Path, cases: Cases, table: DayTable | None = None) -> Path:
+    """Draw all days with Grad-CAM under the isobars, the best ones first.
+
+    Args:
+        path: file to write.
+        cases: with ``grad_cam``.
+        table: the days of the evaluation, for observed and predicted labels.
+
+    Returns:
+        The path written.
+
+    Raises:
+        DataError: there is no Grad-CAM.
+    """
+    if cases.grad_cam is None or not len(cases.kinds):
+        raise DataError("no Grad-CAM of these days", variable="grad_cam")
+    days = list(range(len(cases.kinds)))
+    titles = [
+        f"{title}" if cam.any() else f"{title} (no part of the map)"
+        for title, cam in zip(_titles(cases, days, table, "for {}"), cases.grad_cam, strict=True)
+    ]
+    return draw_charts(
+        path,
+        cases.msl,
+        cases.grid,
+        titles,
+        cases.grad_cam,
+        shading_label="what speaks for the type, 1 at the strongest place of each day",
+    )
+
+
+def _titles(cases: Cases, days: Sequence[int], table: DayTable | None, explained: str) -> list[str]:
+    """Date, then observed and predicted labels with the label that is explained."""
+    texts = day_texts(table, cases.times[days])
+    labels = [(cases.explained or [""] * len(cases.kinds))[i] for i in days]
+    titles = []
+    for day, text, label in zip(days, texts, labels, strict=True):
+        said = explained.format(label) if label else ""
+        # On a line of its own where it would run into the next chart.
+        apart = ["   ".join(filter(None, [text, said]))] if len(text) < _LONG else [text, said]
+        titles.append("\n".join(filter(None, [_stamp(cases.times[day]), *apart])))
+    return titles
 
 
 def draw_analogues(path: str | Path, cases: Cases, table: DayTable | None = None) -> Path:

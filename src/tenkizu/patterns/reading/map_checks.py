@@ -13,7 +13,7 @@ Maps = NDArray[np.float64]
 """Maps of one field, (T, H, W)."""
 
 _CONVERT = "convert the file, e.g. cdo -setattribute,{name}@units={units} -mulc,FACTOR in.nc out.nc"
-_DROP = "fetch the file again, or leave the field out with data.drop"
+_DROP = "fetch the file again; `prepare` can leave the field out: data.drop"
 
 
 def check_units(piece: Piece, first: Maps) -> None:

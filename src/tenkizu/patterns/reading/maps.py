@@ -1,6 +1,6 @@
 """Weather maps from files of any convention, read lazily through one door."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -26,12 +26,15 @@ from tenkizu.patterns.reading.natives import base_names
 Daily = Literal["instant", "mean"]
 """Whether a map is that of an hour or the mean of a day."""
 
+Chosen = Callable[[tuple[str, ...]], Sequence[str]]
+"""Names the fields that are wanted among those found."""
+
 
 def open_files(
     paths: Sequence[Path],
     hours: Sequence[int] = (0,),
     area: Sequence[float] | None = None,
-    names: Sequence[str] | None = None,
+    names: Sequence[str] | Chosen | None = None,
     daily: Daily = "instant",
 ) -> MapSource:
     """Open NetCDF files, ZIP archives of them or Zarr groups, which may split fields and times.
@@ -41,8 +44,8 @@ def open_files(
         hours: of day, UTC, of the maps.
         area: north, west, south, east in degrees; the grid is cut to it. West is below east: an
             area across Greenwich is -70 to 10, even where the files count from 0 to 360.
-        names: fields that are wanted, all of which must be there; others are passed over. With
-            None, every field found counts.
+        names: fields that are wanted, all of which must be there; others are passed over. Or a
+            function that names them, given those found. With None, every field found counts.
         daily: ``instant`` for the maps at ``hours``, ``mean`` for their mean over each UTC day.
 
     Returns:
@@ -56,7 +59,8 @@ def open_files(
     """
     require_files(paths)
     found = [piece for path in paths for file in netcdf_files(path) for piece in pieces_of(file)]
-    pieces = choose(found, paths, None if names is None else base_names(names))
+    wanted = names(tuple(dict.fromkeys(p.name for p in found))) if callable(names) else names
+    pieces = choose(found, paths, None if wanted is None else base_names(wanted))
     require_same_grids(pieces)
     # The mean has its own words for the hours that a day lacks.
     times = common_times(pieces, hours, whole_days=daily == "instant")

@@ -21,6 +21,9 @@ YEAR_DAYS = 365.2425
 KERNEL_DAYS = 10.0
 """Standard deviation of the climatology's kernel, days."""
 
+NEIGHBOURS = 30
+"""Training maps that `knn` takes the types from."""
+
 _YEAR_SLOTS = 366
 
 
@@ -109,7 +112,10 @@ def persistence(
 
 
 def knn(
-    train_maps: NDArray[np.floating], train: Targets, maps: NDArray[np.floating], k: int = 30
+    train_maps: NDArray[np.floating],
+    train: Targets,
+    maps: NDArray[np.floating],
+    k: int = NEIGHBOURS,
 ) -> Probabilities:
     """Shares of the types among the k training maps most like each map, (m, L).
 

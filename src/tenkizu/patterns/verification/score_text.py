@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from tenkizu.patterns.verification.baselines import NEIGHBOURS
+
 NOTHING = "n/a"
 
-_PERSISTENCE = "persistence"
+_PERSISTENCE, _KNN = "persistence", "knn"
 _GROUPS = {
     "by_season": "By season",
     "by_year": "By year",
@@ -119,6 +121,11 @@ def _baselines(scores: Mapping[str, Any]) -> list[str]:
     notes = [f"Every class every day: macro F1 {number(every['macro_f1'])}."]
     if _PERSISTENCE in found:
         notes += ["Persistence is yesterday's true labels, which a real classifier does not have."]
+    if _KNN in found:
+        notes += [
+            f"knn: the types of the {NEIGHBOURS} training days nearest in standardised anomalies "
+            "of sea level pressure."
+        ]
     return [*heading("Baselines"), *columns(rows), *notes]
 
 
