@@ -6,9 +6,11 @@ import threading
 import time
 from datetime import datetime
 
+import numpy as np
 import pytest
 import xarray as xr
-from jma_products import write_meps_rain
+from jma_bytes import FieldSpec, message
+from jma_products import SMALL, write_meps_rain
 
 from tenkizu.core.errors import ConfigError
 from tenkizu.rain import watching
@@ -98,3 +100,13 @@ def test_wrong_folders_are_refused(arrived, tmp_path):
         watch("rain-only", arrived, arrived / "out")
     with watching._alone(tmp_path), pytest.raises(ConfigError, match="another watch"):
         watch("rain-only", arrived, tmp_path, once=True)
+
+
+def test_files_without_rain_are_passed_over(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    wind = FieldSpec(np.ones((SMALL.nj, SMALL.ni)), 2, 2, grid=SMALL)
+    (folder / "wind.grib2").write_bytes(message([wind], T0))
+    result = watch("rain-only", folder, tmp_path / "out", once=True)
+    assert result["wind"].startswith("skipped: ")
+    assert not list((tmp_path / "out").glob("*.nc"))

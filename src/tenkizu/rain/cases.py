@@ -21,6 +21,9 @@ from tenkizu.rain.tables import Rain
 if TYPE_CHECKING:
     from tenkizu.rain.model import RainModel
 
+OBSERVED, MSM_TRUTH = "observed", "MSM's own"
+"""What true hours are called: those of an instrument, and those of the forecast that is split."""
+
 GRIB_SUFFIXES = (".bin", ".grib", ".grib2", ".grb", ".grb2")
 
 
@@ -41,6 +44,7 @@ class Cases:
         read: rain (6, H, W) and forecast fields by channel name of a window, given its index and
             that of its member (0 where there are none).
         hours: whether the true hours are known.
+        truth: what the true hours are called in figures.
         members: numbers of the ensemble members; empty where there is no ensemble.
         references: initial time of each window's forecast; by default three hours before it.
         notes: what was assumed or noticed.
@@ -53,6 +57,7 @@ class Cases:
     starts: list[np.datetime64]
     read: Callable[[int, int], tuple[Rain, Planes]]
     hours: bool
+    truth: str = OBSERVED
     members: tuple[int, ...] = ()
     references: Sequence[np.datetime64] = ()
     notes: list[str] = field(default_factory=list)
@@ -174,4 +179,5 @@ def cases_of_store(model: "RainModel", split: str) -> Cases:
         list(dataset.starts[order]),
         lambda i, _: (dataset.window(order[i])[1], dataset.forecast(order[i])),
         True,
+        truth=MSM_TRUTH if data.get("source") == "msm" else OBSERVED,
     )

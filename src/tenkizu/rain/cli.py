@@ -223,6 +223,8 @@ def watch(
     The outcome of each file is kept in watched.json beside the predictions. A file that cannot be
     used is reported and left until it changes. With --once the exit code is 1 if any failed.
     """
+    from collections import Counter
+
     from tenkizu.core.errors import CheckFailed
     from tenkizu.rain.hourly import SourceOptions
     from tenkizu.rain.watching import watch as run
@@ -230,8 +232,10 @@ def watch(
     options = SourceOptions(var, units, time_stamp)
     suffix = ".grib2" if grib else ".nc"
     result = run(model, folder, output, options, window_start, suffix, interval, once)
-    failed = [name for name, outcome in result.items() if outcome != "done"]
-    typer.echo(f"{len(result) - len(failed)} done, {len(failed)} failed; {output / 'watched.json'}")
+    counts = Counter(outcome.partition(":")[0] for outcome in result.values())
+    said = ", ".join(f"{counts[word]} {word}" for word in ("done", "skipped", "failed"))
+    typer.echo(f"{said}; {output / 'watched.json'}")
+    failed = [name for name, outcome in result.items() if outcome.startswith("failed")]
     if failed:
         raise CheckFailed("inputs that could not be split", found=", ".join(failed))
 

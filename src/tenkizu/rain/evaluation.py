@@ -15,6 +15,7 @@ from tenkizu.core.store import SampleStore, atomic, write_json, write_text
 from tenkizu.core.verification import Tally, skill
 from tenkizu.rain.advection import advection_hours, has_winds
 from tenkizu.rain.baselines import Climatology, equal_split, linear_split
+from tenkizu.rain.cases import MSM_TRUTH, OBSERVED
 from tenkizu.rain.config import PlotsConfig, RainConfig, ScoresConfig
 from tenkizu.rain.context import Planes, read_land
 from tenkizu.rain.equal_split import EqualSplit
@@ -125,7 +126,11 @@ def evaluate(
             Path(output),
             scores,
             plots,
-            {"data": series.path.name, "notes": [n for n in notes if n]},
+            {
+                "data": series.path.name,
+                "truth": OBSERVED,
+                "notes": [n for n in notes if n],
+            },
             land,
         )
     return result
@@ -160,7 +165,10 @@ def evaluate_store(
         output,
         config.scores,
         config.plots,
-        {"data": f"{', '.join(getattr(config.data.splits, split))} ({split})"},
+        {
+            "data": f"{', '.join(getattr(config.data.splits, split))} ({split})",
+            "truth": MSM_TRUTH if config.data.source == "msm" else OBSERVED,
+        },
         config.scores.land_file if land is None else land,
     )
 
@@ -315,4 +323,5 @@ def _draw(
                 truth,
                 scale=scale,
                 vmin_mm=plots.lognorm_vmin_mm,
+                truth_label=result["truth"],
             )

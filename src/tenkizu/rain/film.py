@@ -231,6 +231,7 @@ def _pictures(
                 vmin_mm=vmin_mm,
                 vmax_mm=vmax_mm,
                 subtitle=f"{model.metadata.get('name')} on {cases.name}{member}",
+                truth_label=cases.truth,
                 t0=cases.reference(i),
             )
             yield path.read_bytes()

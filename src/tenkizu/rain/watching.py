@@ -15,6 +15,7 @@ from tenkizu.rain.cases import GRIB_SUFFIXES
 from tenkizu.rain.fields import is_field
 from tenkizu.rain.hourly import SourceOptions
 from tenkizu.rain.msm.files import find_initial_times
+from tenkizu.rain.msm.rain_totals import NoRainError
 from tenkizu.rain.prediction import predict
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ def watch(
         once: take what is there and stop; files are then trusted to be whole.
 
     Returns:
-        The outcome of each input: ``done``, or ``failed: `` and why.
+        The outcome of each input: ``done``, ``skipped: `` for GRIB2 without rain, or ``failed: ``
+        and why.
 
     Raises:
         ConfigError: there is no such folder, it is the output, or another `watch` writes there.
@@ -128,6 +130,9 @@ def _split(
             predict(model, unit.files, target, options, window_start)
             entry["outcome"] = "done"
             log.info("%s: written %s", unit.name, target)
+        except NoRainError as error:
+            entry["outcome"] = f"skipped: {error}"
+            log.info("%s: skipped, there is no rain in it", unit.name)
         except TenkizuError as error:
             entry["outcome"] = f"failed: {error}"
             log.error("%s", error)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.grid import Grid
-from tenkizu.rain.cases import GRIB_SUFFIXES, Cases
+from tenkizu.rain.cases import GRIB_SUFFIXES, MSM_TRUTH, Cases
 from tenkizu.rain.context import Planes
 from tenkizu.rain.fields import MSM24, field_pairs, is_field
 from tenkizu.rain.hourly import SourceOptions
@@ -135,6 +135,7 @@ def _of_msm(paths: Sequence[Path], needed: Sequence[str]) -> Cases:
         [one.t0 + _THREE_HOURS for one in whole],
         read,
         True,
+        truth=MSM_TRUTH,
         references=[one.t0 for one in whole],
         notes=[f"left out, since files are missing: {skipped} of {len(times)} initial times"]
         if skipped

@@ -30,6 +30,11 @@ PROBABILITY = 9
 _THREE_HOURS = np.timedelta64(180, "m")
 _SCALED_PACKINGS = (0, 2, 3)
 
+
+class NoRainError(DataError):
+    """GRIB2 files without any amount of rain, such as those of the pressure levels."""
+
+
 Part = tuple[GribField, int]
 """A field and its sign in a sum."""
 
@@ -168,7 +173,7 @@ def _collect(paths: Sequence[Path]) -> tuple[dict[int | None, _Spans], LatLonGri
             grid = one.grid
             found[one.member][first, last] = one
     if grid is None:
-        raise DataError(
+        raise NoRainError(
             "no rain amounts in the files",
             file=paths[0],
             variable="0/1/8, 0/1/52 or 0/1/200, accumulated",
