@@ -71,11 +71,14 @@ def test_a_caller_that_stops_listening_leaves_no_process():
 
 
 INTERRUPTED = """
+import signal
 import sys
 sys.path.insert(0, {folder!r})
 from test_parallel import whatever
 from tenkizu.core.parallel import run_tasks
 
+# A shell that starts tests in the background has them ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if __name__ == "__main__":
     for position, outcome in run_tasks(whatever, ["good", "hang", "hang"], workers=2):
         print(outcome, flush=True)
@@ -95,7 +98,10 @@ def test_an_interrupt_leaves_no_process(tmp_path):
     ) as process:
         assert process.stdout.readline().startswith("good in ")
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        try:
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
         assert process.returncode != 0
         assert "KeyboardInterrupt" in errors
         # The tracker that Python starts with them notices the end of its parent a little later.

@@ -186,7 +186,7 @@ def draw_range(path: Path, summary: Mapping[str, Any]) -> Path:
         left.set_xlabel("largest minus smallest hour (mm)")
         left.set_ylabel("% of cells within")
         left.set_title("Range of the three hours", loc="left", fontweight="bold", color=_INK)
-        left.legend(loc="center left")
+        left.legend(loc="lower right")
         left.grid(True)
         errors = {name: summary[name]["errors_mm"] for name in TITLES}
         places = np.arange(len(errors["all"]))
