@@ -1,5 +1,6 @@
 """`tenkizu patterns download` as a program of its own, to be killed: CONFIG [OPTION]..."""
 
+import signal
 import sys
 
 import typer
@@ -14,6 +15,8 @@ app.command()(download)
 
 def main():
     """The command, with its exit codes."""
+    # A shell that starts tests in the background has them ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     log_to_terminal(False)
     try:
         app()

@@ -10,17 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from typing import Any, TypeVar
 
-from tenkizu.core.errors import ConfigError, TenkizuError
+from tenkizu.core.errors import ConfigError, DataError
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 
-class WorkerDied(TenkizuError):
+class WorkerDied(DataError):
     """The process of a task ended or hung; `run_tasks` gives this as the task's result."""
-
-    exit_code = 3
 
 
 def usable_cpus() -> int:
