@@ -108,8 +108,6 @@ class TrainingModule(pl.LightningModule):
             {"params": free, "weight_decay": 0.0},
         ]
         lr = train.lr * world()[1] if train.lr_scale_world else train.lr
-        # Not fused, though on a CPU that is 2.6 times as fast: its rounding depends on how threads
-        # share the work, and a run that was killed would not resume bit for bit.
         optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=lr)
         if train.scheduler == "none":
             return optimizer
