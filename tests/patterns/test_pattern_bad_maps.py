@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from era5_files import days_of, edit, region, replace_member, truncate, write_file
+from prepared_stores import config_for
 from synthetic_weather import Weather
 
 from tenkizu.core.errors import DataError
+from tenkizu.patterns.preparation import prepare
 from tenkizu.patterns.reading.maps import open_era5, open_files
 
 LAT, LON = region(2.5)
@@ -241,6 +243,22 @@ def test_missing_sea_is_an_error_and_so_is_infinite_cin(tmp_path):
         source.read(["sst"], DAYS[5:])  # the first day still says what land is
     edit(path, "cin", at=(1, 1, 1), value=np.inf)
     assert "cin: non-finite values" in failure_of(path, read=["cin"])
+
+
+def test_sea_that_is_missing_everywhere_is_not_taken_for_land(tmp_path):
+    path = tmp_path / "sst.nc"
+    write_file(path, ("sst", "cin"), DAYS)
+    edit(path, "sst", at=..., value=np.nan)
+    edit(path, "cin", at=..., value=np.nan)
+    message = failure_of(path, read=["sst"])
+    assert f"{path}: sst: missing everywhere; found 6 maps without a value, 2001-01-01" in message
+    assert "expected values outside land\n  next: fetch the file again" in message
+    assert "data.drop=[sst,sea_mask], and fetch with download.tasks=needed" in message
+    with open_files([path]) as source:
+        source.read(["cin"], DAYS)  # six days may have no convection
+    for channels in (["sst"], ["sea_mask"]):
+        with pytest.raises(DataError, match="sst: missing everywhere"):
+            prepare(config_for(tmp_path, [path], channels=channels))
 
 
 def test_times_that_are_not_there_are_named(msl):

@@ -115,7 +115,8 @@ def test_grib_says_how_to_come_by_netcdf(msl):
     msl.write_bytes(b"GRIB\x00\x00\x00\x01" + bytes(200))
     message = failure_of(msl)
     assert f"{msl}: not a NetCDF file; found a GRIB file of 208 bytes" in message
-    assert "ask for NetCDF (data_format: netcdf), or convert it: cdo -f nc4 copy" in message
+    assert "ask for NetCDF (data_format: netcdf), or convert it as the Climate Data" in message
+    assert "cfgrib to_netcdf -o out.nc in.grib" in message
 
 
 def test_a_day_with_maps_at_other_hours_only(tmp_path):

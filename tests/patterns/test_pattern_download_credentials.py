@@ -25,9 +25,23 @@ def test_the_file_of_the_cds(home):
 
 
 def test_quotes_spaces_comments_and_further_entries_do_no_harm(home):
-    (home / ".cdsapirc").write_text("# mine\n url : 'https://x.org/api/'\nkey:  \"k\"\nverify: 0\n")
+    (home / ".cdsapirc").write_text("# mine\n url : 'https://x.org/api/'\nkey:  \"k\"\nmore: 0\n")
     found = find_credentials()
-    assert (found.url, found.key) == ("https://x.org/api", "k")
+    assert (found.url, found.key, found.verify) == ("https://x.org/api", "k", True)
+
+
+@pytest.mark.parametrize(("text", "verify"), [("0", False), ("False", False), ("1", True)])
+def test_a_file_may_switch_the_check_of_certificates_off(text, verify, home, caplog):
+    (home / ".cdsapirc").write_text(f"url: https://x.org/api\nkey: k\nverify: {text}\n")
+    assert find_credentials().verify is verify
+    warning = f"{home}/.cdsapirc says verify: 0, so the certificate of https://x.org/api is not"
+    assert (warning in caplog.text) is not verify
+
+
+def test_another_word_for_the_check_of_certificates_is_refused(home):
+    (home / ".cdsapirc").write_text("key: k\nverify: /etc/ssl/mine.pem\n")
+    with pytest.raises(DownloadError, match=r"verify: neither yes nor no; found /etc/ssl/mine\.p"):
+        find_credentials()
 
 
 def test_the_file_of_the_client_counts_before_it(home):

@@ -95,6 +95,32 @@ def test_land_may_be_missing_in_sst_but_not_sea(tmp_path):
         verify(path, request)
 
 
+def test_a_field_without_any_value_is_refused(tmp_path):
+    path, request = made(tmp_path, "sst")
+    edit(path, "sst", at=..., value=np.nan)
+    with pytest.raises(DataError) as empty:
+        verify(path, request)
+    message = str(empty.value).split(": ", 1)[1]
+    assert message.startswith(
+        "sst: missing everywhere; found 31 maps without a value, 2001-01-01, "
+    )
+    assert "expected values outside land" in message
+    assert "data.drop=[sst,sea_mask]" in message
+
+
+def test_a_month_may_have_no_convection_but_not_a_year(tmp_path):
+    path, request = made(tmp_path, "cape_cin")
+    edit(path, "cin", at=..., value=np.nan)
+    verify(path, request)
+    year = days_of(2001)
+    path, _ = made(tmp_path, "cape_cin", times=year)
+    request = Request(path, TASK["cape_cin"], year, AREA)
+    verify(path, request)
+    edit(path, "cin", at=..., value=np.nan)
+    with pytest.raises(DataError, match="cin: missing everywhere; found 365 maps without"):
+        verify(path, request)
+
+
 def test_a_part_of_a_file_is_refused(tmp_path):
     path, request = made(tmp_path)
     truncate(path)

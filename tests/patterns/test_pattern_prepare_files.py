@@ -142,6 +142,10 @@ def test_units_and_standard_names(file):
             if name != "valid_time":
                 units = known.parse_units(about["units"])
                 standard_name = about.get("standard_name")
+                is_temperature = name in ("t850", "thetae850", "sst")
+                assert about.get("units_metadata") == (
+                    "temperature: on_scale" if is_temperature else None
+                ), name
                 if standard_name is not None:
                     assert known.is_compatible_with(units, STANDARD_NAMES[standard_name]), name
             assert about.get("standard_name") is None or about["standard_name"] in STANDARD_NAMES

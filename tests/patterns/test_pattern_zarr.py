@@ -3,6 +3,9 @@
 import builtins
 import json
 import shutil
+import socket
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.patterns.config import PatternsConfig
 from tenkizu.patterns.preparation import prepare
 from tenkizu.patterns.reading.fingerprints import fingerprint
+from tenkizu.patterns.reading.map_paths import is_store_folder, map_path
 from tenkizu.patterns.reading.maps import open_files
 from tenkizu.patterns.reading.zarr_groups import is_zarr, zarr_url
 
@@ -209,3 +213,40 @@ def test_addresses_survive_as_paths(tmp_path):
     assert is_zarr(type(tmp_path)(address))
     assert zarr_url(tmp_path) is None
     assert not is_zarr(tmp_path)
+
+
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_addresses_of_this_machine_are_paths(host, netcdf, expected, tmp_path):
+    path = write_arco(tmp_path / "an archive.zarr", netcdf, FIELDS, hours=1)
+    address = f"file://{host}{tmp_path}/an%20archive.zarr"
+    store = prepare(config_for(tmp_path, [address], area=AREA))
+    require_equal_stores(store, expected)
+    assert list(store.meta["inputs"]) == ["an archive.zarr"]
+    assert map_path(address) == path
+    assert not is_store_folder(address)
+    # As a path, which keeps one slash of three.
+    with open_files([Path(f"file://{path}")], area=AREA) as source:
+        source.read(["msl"], DAYS)
+
+
+@pytest.mark.parametrize(
+    ("address", "library"),
+    [("gs://bucket/x.zarr", "gcsfs"), ("s3://bucket/x.zarr", "s3fs"), ("az://c/x.zarr", "adlfs")],
+)
+def test_addresses_say_what_they_need(address, library, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)  # as if it were not installed
+    with pytest.raises(ConfigError) as failure:
+        prepare(config_for(tmp_path, [address]))
+    assert str(failure.value).startswith(f"{address}: this kind of address needs a library that is")
+    assert str(failure.value).endswith(f"next: pip install fsspec {library}")
+    with pytest.raises(ConfigError, match=f"pip install fsspec {library}"):
+        open_files([Path(address)])
+
+
+def test_an_address_that_does_not_answer(tmp_path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # nobody listens
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}/x.zarr"
+        with pytest.raises(DataError) as failure:
+            prepare(config_for(tmp_path, [address]))
+    assert str(failure.value).startswith(f"{address}: no Zarr group can be read at this address")

@@ -167,4 +167,6 @@ def _variable(
     variable.attrs["long_name"] = channel.long_name
     if channel.standard_name:
         variable.attrs["standard_name"] = channel.standard_name
+        if channel.units == "K":
+            variable.attrs["units_metadata"] = "temperature: on_scale"
     return variable

@@ -17,6 +17,7 @@ from tenkizu.patterns.blocks import FORMULA_VERSION, Maps, channel_names
 from tenkizu.patterns.catalogues import JC
 from tenkizu.patterns.config import LabelsConfig, PatternsConfig
 from tenkizu.patterns.disk_space import full_disk_explained, require_space
+from tenkizu.patterns.downloaded_inputs import require_size
 from tenkizu.patterns.jenkinson_collison import classify, indices
 from tenkizu.patterns.labelling import labels_of
 from tenkizu.patterns.labels import write_labels
@@ -69,14 +70,16 @@ def prepare(
     Raises:
         ConfigError: a channel does not exist, jc labels are asked for several maps a day, a merged
             file is asked for without NetCDF, or the scheduler does not answer.
-        DataError: a file cannot be used, a channel cannot be made from the files, no day is left,
-            a store of another plan stands in the way, or the disk is or would be full.
+        DataError: a file cannot be used or is not what was downloaded, a channel cannot be made
+            from the files, no day is left, a store of another plan stands in the way, or the disk
+            is or would be full.
     """
     track = track or (lambda items, _: items)
     if merged is not None:
         require_merged(config, merged, overwrite)
     inputs: dict[str, str] = {}
     for path in input_files(config.data):
+        require_size(path)
         inputs[str(path) if path.name in inputs else path.name] = fingerprint(path)
     store = open_finished(config.data.store, plan_of(config, inputs), overwrite)
     if store is not None:

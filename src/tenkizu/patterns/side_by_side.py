@@ -10,8 +10,9 @@ from dataclasses import replace
 from tenkizu.core.errors import DataError
 from tenkizu.core.parallel import WorkerDied, run_tasks, usable_cpus
 from tenkizu.patterns.blocks import BLOCK_DAYS
+from tenkizu.patterns.downloaded_inputs import files_at, require_same_bytes
 from tenkizu.patterns.physics.derive import required
-from tenkizu.patterns.year_store import BlockTask, make_block
+from tenkizu.patterns.year_store import BLOCKS, BlockTask, make_block
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +41,12 @@ def made(
         scheduler: address of a Dask scheduler, in place of processes.
 
     Raises:
-        DataError: a block cannot be made, or its process died every time.
+        DataError: a block cannot be made, a file is not what was downloaded, or the process of a
+            block died every time.
     """
     if scheduler is None and workers == 1:
         for task in tasks:
-            make_block(task)
+            _make(task)
             yield task
         return
     parent = os.getpid() if scheduler is None else None
@@ -73,7 +75,7 @@ def made(
 
 
 def make_block_elsewhere(task: BlockTask) -> list[LogLine]:
-    """`make_block` in another process; returns what it logged."""
+    """Make a block in another process; returns what it logged."""
     lines: list[LogLine] = []
     thread = threading.get_ident()
 
@@ -86,10 +88,16 @@ def make_block_elsewhere(task: BlockTask) -> list[LogLine]:
     logger.setLevel(logging.INFO)
     logger.addHandler(keep)
     try:
-        make_block(task)
+        _make(task)
     finally:
         logger.removeHandler(keep)
     return lines
+
+
+def _make(task: BlockTask) -> None:
+    """`make_block` of files that are still what was downloaded."""
+    require_same_bytes(files_at(task.source, task.block.times), task.folder / BLOCKS)
+    make_block(task)
 
 
 def worker_bytes(task: BlockTask) -> float:

@@ -8,6 +8,7 @@ from tenkizu.patterns.config import DataConfig
 from tenkizu.patterns.physics.derive import required
 from tenkizu.patterns.reading.era5 import file_name, plan, tasks_for
 from tenkizu.patterns.reading.map_choice import require_files
+from tenkizu.patterns.reading.map_paths import plain_path
 from tenkizu.patterns.reading.maps import MapSource, open_era5, open_files
 from tenkizu.patterns.reading.zarr_groups import zarr_url
 
@@ -63,4 +64,4 @@ def _era5_fields(data: DataConfig) -> tuple[str, ...]:
 
 def _path(name: str) -> Path:
     """The file, Zarr folder or shipped sample of this name."""
-    return input_path(name) if name.startswith(PREFIX) else Path(name).expanduser()
+    return input_path(name) if name.startswith(PREFIX) else plain_path(name)

@@ -1,10 +1,13 @@
 """The account at the data store: where its address and key are found."""
 
+import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tenkizu.core.errors import DownloadError
+
+log = logging.getLogger(__name__)
 
 CDS = "https://cds.climate.copernicus.eu/api"
 """Address of the Climate Data Store."""
@@ -18,11 +21,13 @@ class Credentials:
         url: of the interface, such as ``https://cds.climate.copernicus.eu/api``.
         key: personal access token; it does not appear in messages.
         source: the file or variable that the key comes from.
+        verify: whether the certificate of the server is checked.
     """
 
     url: str
     key: str = field(repr=False)
     source: str
+    verify: bool = True
 
     @property
     def site(self) -> str:
@@ -59,13 +64,15 @@ def find_credentials(url: str | None = None) -> Credentials:
     """The key of the data store, from the first place that has one.
 
     In this order: ``ECMWF_DATASTORES_KEY``, the file of ECMWF's client (``~/.ecmwfdatastoresrc``),
-    ``CDSAPI_KEY``, ``~/.cdsapirc``. The address comes from the same variables and files.
+    ``CDSAPI_KEY``, ``~/.cdsapirc``. The address comes from the same variables and files, and so
+    does ``verify: 0``, which switches off the check of the server's certificate, with a warning.
 
     Args:
         url: address that replaces theirs.
 
     Raises:
-        DownloadError: none has a key, a file cannot be read, or a key is of the store before 2024.
+        DownloadError: none has a key, a file cannot be read, ``verify`` is neither 0 nor 1, or a
+            key is of the store before 2024.
     """
     tried = []
     for place in _PLACES:
@@ -77,8 +84,16 @@ def find_credentials(url: str | None = None) -> Credentials:
         in_file = not os.environ.get(place.key_variable)
         source = str(place.path) if in_file else f"${place.key_variable}"
         address = url or os.environ.get(place.url_variable) or entries.get("url") or CDS
-        credentials = Credentials(address.rstrip("/"), key, source)
+        verify = _verify(entries.get("verify", "1"), place.path)
+        credentials = Credentials(address.rstrip("/"), key, source, verify)
         _require_present_form(credentials)
+        if not verify:
+            log.warning(
+                "%s says verify: 0, so the certificate of %s is not checked: whoever sits between "
+                "can read the key and change the data",
+                place.path,
+                credentials.url,
+            )
         return credentials
     site = Credentials(url or CDS, "", "").site
     raise DownloadError(
@@ -105,6 +120,27 @@ def _read(path: Path) -> tuple[dict[str, str], str]:
         if colon and not name.lstrip().startswith("#"):
             entries[name.strip()] = value.strip().strip("'\"")
     return entries, "no key in it"
+
+
+def _verify(text: str, path: Path) -> bool:
+    """What ``verify`` in a file means.
+
+    Raises:
+        DownloadError: neither yes nor no.
+    """
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    raise DownloadError(
+        "neither yes nor no",
+        file=path,
+        variable="verify",
+        found=text,
+        expected="1, or 0 to leave the certificate of the server unchecked",
+        next_step="take the line out. For a certificate of your own authority set the variable "
+        "REQUESTS_CA_BUNDLE to its file",
+    )
 
 
 def _require_present_form(credentials: Credentials) -> None:

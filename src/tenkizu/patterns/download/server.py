@@ -192,6 +192,7 @@ class Server:
                 self._client = Client(
                     url=self._credentials.url,
                     key=self._credentials.key,
+                    verify=self._credentials.verify,
                     timeout=self.timeout_s,
                     progress=False,
                     cleanup=False,
@@ -199,6 +200,7 @@ class Server:
                     retry_after=0,
                     log_callback=_log,
                 )
+            self._client.session.verify = self._credentials.verify
         return self._client
 
     def _call(self, call: Callable[[], T], what: str, request: Request | None) -> T:

@@ -52,7 +52,11 @@ def transfer(
         headers = {"Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
-        with session.get(url, headers=headers, stream=True, timeout=timeout_s) as answer:
+        # Said again, since variables of the environment would count before the session.
+        check = session.verify
+        with session.get(
+            url, headers=headers, stream=True, timeout=timeout_s, verify=check
+        ) as answer:
             if answer.status_code == 416:
                 # The file ends before our part does: they are not the same.
                 part.unlink()

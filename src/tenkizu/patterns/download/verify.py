@@ -9,7 +9,7 @@ from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 from tenkizu.patterns.download.wanted import Request
 from tenkizu.patterns.reading.file_kinds import FETCH_AGAIN, parts_of
-from tenkizu.patterns.reading.map_checks import first_difference
+from tenkizu.patterns.reading.map_checks import first_difference, refuse_empty
 from tenkizu.patterns.reading.map_choice import require_times, window_of
 from tenkizu.patterns.reading.map_files import NetcdfFile, netcdf_files
 from tenkizu.patterns.reading.map_layout import Piece, pieces_of
@@ -18,6 +18,7 @@ from tenkizu.patterns.reading.maps import MapSource
 
 _TOLERANCE = 1e-4
 _MAPS_AT_ONCE = 31
+_MOST_OF_A_YEAR = np.timedelta64(300, "D")
 _NO_MAPS = ("valid_time", "expver", "number")
 
 
@@ -48,12 +49,19 @@ def verify(path: Path, request: Request, exact: bool = True) -> None:
 
     Raises:
         DataError: as `checked_pieces`; units are others; a value is not finite, but for land in
-            sst and cells of cin, or cannot be in its unit.
+            sst and cells of cin, or cannot be in its unit; a field has no value at all.
     """
-    with source_of(checked_pieces(path, request, exact), request) as source:
+    pieces = checked_pieces(path, request, exact)
+    empty = {piece.name: piece for piece in pieces}
+    with source_of(pieces, request) as source:
         for start in range(0, len(request.times), _MAPS_AT_ONCE):
             for name in source.names:
-                source.read([name], request.times[start : start + _MAPS_AT_ONCE])
+                maps = source.read([name], request.times[start : start + _MAPS_AT_ONCE])[name]
+                if name in empty and np.isfinite(maps).any():
+                    del empty[name]
+    # A cold month may have no convection, in a small area; a year has some.
+    if empty and request.times[-1] - request.times[0] > _MOST_OF_A_YEAR:
+        refuse_empty(next(iter(empty.values())), request.times)
 
 
 def source_of(pieces: list[Piece], request: Request) -> MapSource:

@@ -25,8 +25,8 @@ _OTHERS = (
     (b"{", "a JSON text"),
 )
 _NEXT_STEPS = {
-    "a GRIB file": "ask for NetCDF (data_format: netcdf), or convert it: "
-    "cdo -f nc4 copy in.grib out.nc",
+    "a GRIB file": "ask for NetCDF (data_format: netcdf), or convert it as the Climate Data Store "
+    "does: pip install cfgrib xarray netCDF4, then cfgrib to_netcdf -o out.nc in.grib",
     "a NetCDF file of kind CDF-5": "convert it: nccopy -k nc4 in.nc out.nc",
     "a gzip file": "unpack it with gunzip",
     "a bzip2 file": "unpack it with bunzip2",

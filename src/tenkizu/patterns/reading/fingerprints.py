@@ -3,7 +3,9 @@
 import hashlib
 from pathlib import Path
 
+from tenkizu.core.errors import DataError
 from tenkizu.patterns.reading.file_kinds import parts_of
+from tenkizu.patterns.reading.map_files import READ_ERRORS
 from tenkizu.patterns.reading.zarr_groups import METADATA, ZarrGroup, is_zarr, zarr_url
 
 _PIECE = 2**20
@@ -17,7 +19,7 @@ def fingerprint(path: Path) -> str:
     and size of every chunk if it lies on this machine.
 
     Raises:
-        DataError: there is neither a file nor a Zarr group.
+        DataError: there is neither a file nor a Zarr group, or its address does not answer.
     """
     if not is_zarr(path):
         if not path.is_file():
@@ -29,7 +31,7 @@ def fingerprint(path: Path) -> str:
             digest.update(handle.read(_PIECE))
         return f"{size}:{digest.hexdigest()}"
     if zarr_url(path) is not None:
-        described = repr(sorted(ZarrGroup(path).describe().items()))
+        described = _described(path)
         return f"zarr:{hashlib.sha256(described.encode()).hexdigest()}"
     digest, total = hashlib.sha256(), 0
     for file in sorted(member for member in path.rglob("*") if member.is_file()):
@@ -39,3 +41,16 @@ def fingerprint(path: Path) -> str:
         if file.name in _DESCRIBING:
             digest.update(file.read_bytes())
     return f"{total}:{digest.hexdigest()}"
+
+
+def _described(path: Path) -> str:
+    """What a Zarr group at an address holds, as text."""
+    try:
+        return repr(sorted(ZarrGroup(path).describe().items()))
+    except READ_ERRORS as error:
+        raise DataError(
+            "no Zarr group can be read at this address",
+            file=zarr_url(path),
+            found=(str(error).splitlines() or [type(error).__name__])[0][:200],
+            next_step="check the address in data.files, and the connection",
+        ) from error

@@ -1,5 +1,7 @@
 """What maps are checked for: units, plausible and finite values, one grid."""
 
+from typing import NoReturn
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,11 @@ Maps = NDArray[np.float64]
 
 _CONVERT = "convert the file, e.g. cdo -setattribute,{name}@units={units} -mulc,FACTOR in.nc out.nc"
 _DROP = "fetch the file again; `prepare` can leave the field out: data.drop"
+NOWHERE = (
+    "fetch the file again; where the area has no such values by nature, such as no sea, leave "
+    "their channels out, as data.drop=[sst,sea_mask], and fetch with download.tasks=needed"
+)
+"""Next step for a field without any value."""
 
 
 def check_units(piece: Piece, first: Maps) -> None:
@@ -52,6 +59,8 @@ def check_values(piece: Piece, maps: Maps, times: Minutes, absent: NDArray[np.bo
         _check_finite(piece, maps, times, absent)
         finite = maps[np.isfinite(maps)]
         if not finite.size:
+            if piece.native.name != "cin":  # some days have no convection anywhere
+                refuse_empty(piece, times)
             return
         mean, smallest, largest = float(finite.mean()), float(finite.min()), float(finite.max())
     low, high = piece.native.mean_range(piece.hpa)
@@ -98,6 +107,22 @@ def _check_finite(piece: Piece, maps: Maps, times: Minutes, absent: NDArray[np.b
         f"first on {list_times(times[bad][:1])} at row {row}, column {column}",
         expected="a value in every cell",
         next_step=_DROP,
+    )
+
+
+def refuse_empty(piece: Piece, times: Minutes) -> NoReturn:
+    """Refuse maps of a field that may lack cells, but not all of them.
+
+    Raises:
+        DataError: always.
+    """
+    raise DataError(
+        "missing everywhere",
+        file=piece.file.label,
+        variable=piece.variable,
+        found=f"{len(times)} maps without a value, {list_times(times)}",
+        expected="values outside land" if piece.native.name == "sst" else "values",
+        next_step=NOWHERE,
     )
 
 

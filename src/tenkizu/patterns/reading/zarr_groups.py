@@ -16,16 +16,28 @@ from tenkizu.patterns.reading.file_variables import ATTRIBUTES, Variable, plain_
 METADATA = ("zarr.json", ".zmetadata", ".zgroup")
 """Files one of which is in every Zarr group."""
 
+_LIBRARIES = {
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("s3", "s3a"), "s3fs"),
+    **dict.fromkeys(("az", "abfs", "abfss"), "adlfs"),
+    **dict.fromkeys(("http", "https"), "aiohttp"),
+}
+"""What fsspec, through which zarr reads addresses, needs for each kind of them."""
+
 _URL = re.compile(r"([a-z][a-z0-9+.-]*):/{1,2}(?=[^/])")
 
 
 def zarr_url(path: Path) -> str | None:
     """The address of a remote Zarr group that is written as a path, ``gs://bucket/name.zarr``.
 
-    `Path` joins the slashes after the colon; they are put back. None for a path of this machine.
+    `Path` joins the slashes after the colon; they are put back, three for ``file:///data/x.zarr``,
+    which names no host. None for a path of this machine.
     """
     match = _URL.match(str(path))
-    return f"{match[1]}://{str(path)[match.end() :]}" if match else None
+    if match is None:
+        return None
+    slashes = "///" if match[1] == "file" else "//"
+    return f"{match[1]}:{slashes}{str(path)[match.end() :]}"
 
 
 def is_zarr(path: Path) -> bool:
@@ -37,7 +49,7 @@ class ZarrGroup:
     """An open Zarr group, format 2 or 3; only the chunks that are asked for are read.
 
     Raises:
-        ConfigError: the library zarr is not installed.
+        ConfigError: the library zarr is not installed, or the one that an address needs.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,8 +61,17 @@ class ZarrGroup:
                 file=path,
                 next_step="pip install 'tenkizu[zarr]'",
             ) from error
-        self._group = zarr.open_group(zarr_url(path) or str(path), mode="r")
-        self._folder = path if zarr_url(path) is None else None
+        address = zarr_url(path)
+        try:
+            self._group = zarr.open_group(address or str(path), mode="r")
+        except ImportError as error:
+            raise ConfigError(
+                "this kind of address needs a library that is not installed",
+                file=address,
+                found=str(error),
+                next_step=f"pip install {_library(address)}",
+            ) from error
+        self._folder = path if address is None else None
         self._arrays: dict[str, Any] = {}
 
     def describe(self) -> dict[str, Variable]:
@@ -105,6 +126,12 @@ class ZarrGroup:
                     f"chunk {'.'.join(map(str, chunk))} is not there; one that holds nothing but "
                     f"{array.fill_value} must be written, too: write_empty_chunks=True"
                 )
+
+
+def _library(address: str | None) -> str:
+    """The packages that an address needs."""
+    kind = (address or "").partition(":")[0]
+    return " ".join(["fsspec", *([_LIBRARIES[kind]] if kind in _LIBRARIES else [])])
 
 
 def _fill(array: Any, attrs: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401
