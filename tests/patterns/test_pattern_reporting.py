@@ -1,12 +1,11 @@
-import base64
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from day_tables import LABELS, MAJORS, make_table
 
+from report_page import DOT, Page
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 from tenkizu.core.store import write_json
@@ -17,11 +16,6 @@ from tenkizu.patterns.reporting import report
 from tenkizu.patterns.verification.score_text import as_text
 from tenkizu.patterns.verification.scores import score_days
 from tenkizu.patterns.verification.thresholds import tune_thresholds
-
-DOT = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
-)
-"""A PNG of one pixel, which stands for figures that a run has drawn."""
 
 FIGURES = (
     "class_scores.png",
@@ -74,42 +68,6 @@ HISTORY = {
     "val_map": [0.2, 0.45, 0.4],
     "best_epoch": 2,
 }
-
-
-class Page(HTMLParser):
-    """What a reader of the page meets."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.html = path.read_text(encoding="utf-8")
-        self.headings, self.texts, self.figures, self.links = [], [], [], []
-        self.missing, self.rows = [], []
-        self.tag, self.kind = "", None
-        self.feed(self.html)
-
-    def handle_starttag(self, tag, attrs):
-        found = dict(attrs)
-        self.links += [found[key] for key in ("src", "href") if key in found]
-        if tag == "img":
-            self.figures.append(found["alt"])
-        else:
-            self.tag, self.kind = tag, found.get("class")
-        if tag == "tr":
-            self.rows.append([])
-
-    def handle_data(self, data):
-        if self.tag in ("h2", "h3"):
-            self.headings.append(data)
-        elif self.tag in ("td", "th"):
-            self.rows[-1].append(data)
-        elif self.kind == "missing":
-            self.missing.append(data)
-        self.texts.append(data)
-        self.tag = self.kind = None
-
-    @property
-    def text(self):
-        return " ".join(self.texts)
 
 
 def evaluate(folder, split, first, days=100):

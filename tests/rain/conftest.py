@@ -116,6 +116,18 @@ def write_rain():
     return _write_rain
 
 
+@pytest.fixture
+def saved(tmp_path):
+    """Write a dataset and return its path."""
+
+    def write(ds, encoding=None, **options):
+        path = tmp_path / f"rain{len(list(tmp_path.iterdir()))}.nc"
+        ds.to_netcdf(path, engine=options.pop("engine", "h5netcdf"), encoding=encoding, **options)
+        return path
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def tiny_rain():
     """The numbers in ``tiny_rain_file``: (120, 24, 32), mm, without missing cells; read only."""

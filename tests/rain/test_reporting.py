@@ -2,12 +2,12 @@ import base64
 import json
 import re
 import sys
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
 
+from report_page import DOT, Page
 from tenkizu import cli
 from tenkizu.core.errors import DataError
 from tenkizu.core.stats import Moments
@@ -16,42 +16,6 @@ from tenkizu.rain.config import PlotsConfig
 from tenkizu.rain.dataset import input_channels
 from tenkizu.rain.evaluation import evaluate_store
 from tenkizu.rain.model import Disaggregator, export
-
-
-class Page(HTMLParser):
-    """What a reader of the page meets."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.html = path.read_text(encoding="utf-8")
-        self.headings, self.texts, self.figures, self.links = [], [], [], []
-        self.missing, self.rows = [], []
-        self.tag, self.kind = "", None
-        self.feed(self.html)
-
-    def handle_starttag(self, tag, attrs):
-        found = dict(attrs)
-        self.links += [found[key] for key in ("src", "href") if key in found]
-        if tag == "img":
-            self.figures.append(found["alt"])
-        else:
-            self.tag, self.kind = tag, found.get("class")
-        if tag == "tr":
-            self.rows.append([])
-
-    def handle_data(self, data):
-        if self.tag in ("h2", "h3"):
-            self.headings.append(data)
-        elif self.tag in ("td", "th"):
-            self.rows[-1].append(data)
-        elif self.kind == "missing":
-            self.missing.append(data)
-        self.texts.append(data)
-        self.tag = self.kind = None
-
-    @property
-    def text(self):
-        return " ".join(self.texts)
 
 
 def events(hits, misses, false_alarms):
@@ -117,12 +81,6 @@ MODEL = {
     "chosen_by": {"quantity": "val_skill", "on": "validation", "epoch": 2, "value": 0.2},
     "versions": {"tenkizu": "0.1.0"},
 }
-
-
-DOT = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
-)
-"""A PNG of one pixel, which stands for figures that a run has drawn."""
 
 
 @pytest.fixture

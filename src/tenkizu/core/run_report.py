@@ -43,6 +43,11 @@ PURPOSE = {
 Draw = Callable[[str | Path], object]
 
 
+def purpose(split: str) -> str:
+    """What a split is for; those of further sources are called test_NAME, validation_NAME."""
+    return PURPOSE.get(split.partition("_")[0], "an evaluation of its own")
+
+
 class RunReport(ABC):
     """What a run folder holds, and the parts of its page; a system adds its own sections.
 
@@ -136,10 +141,41 @@ class RunReport(ABC):
         finally:
             (self.spare / path.name).unlink(missing_ok=True)
 
-    def text(self, path: Path) -> list[Html]:
+    def evaluated(self, split: str, name: str) -> Path:
+        """A file of the evaluation of a split."""
+        return self.folder / "evaluation" / split / name
+
+    def drawn(
+        self, split: str, name: str, caption: str, draw: Draw | None, absent: str
+    ) -> list[Html]:
+        """A figure of a split, as `picture`; ``absent`` is said where there is none."""
+        path = self.evaluated(split, name)
+        return self.picture(path, f"{caption}, {split}", draw) or [missing(absent)]
+
+    def split_section(
+        self,
+        split: str,
+        counted: str,
+        makers: Mapping[str, Callable[[], Sequence[Html]]],
+        notes: Sequence[Html] = (),
+    ) -> Section:
+        """All scores and figures of one split.
+
+        Args:
+            split: its name.
+            counted: how many of what were scored, in words.
+            makers: the parts below it by title; those that are empty are left out.
+            notes: said before them.
+        """
+        below = [self.section(title, make) for title, make in makers.items()]
+        data = self.scores[split].get("data", split)
+        lead = paragraph(f"{data}: {counted}; {purpose(split)}.")
+        return Section(f"Scores: {split}", [lead, *notes], [s for s in below if s.parts])
+
+    def text(self, path: Path, absent: str | None = None) -> list[Html]:
         """A text file as it is, or that it is missing."""
         if not path.exists():
-            return [missing(f"{path.name} is missing.")]
+            return [missing(absent or f"{path.name} is missing.")]
         return [preformatted(path.read_text(encoding="utf-8", errors="replace"))]
 
     def json(self, path: Path) -> dict[str, Any]:
@@ -152,16 +188,32 @@ class RunReport(ABC):
             log.warning("left out of the report: %s", error)
             return {}
 
-    def chosen_sentence(self) -> str | None:
-        """How the epoch was chosen, in words; None if the model does not say."""
-        chosen: Mapping[str, Any] = self.model.get("chosen_by") or {}
-        if not chosen:
-            return None
-        epochs = len(self.history.get("epoch") or ()) or "?"
-        return (
-            f"Epoch {chosen.get('epoch')} of {epochs} was chosen by {chosen.get('quantity')} "
-            f"({number(chosen.get('value'))}) on the {chosen.get('on')} periods alone."
-        )
+    def provenance(self, *facts: str) -> list[Html]:
+        """Which model this is, what else is known of it, and how its epoch was chosen."""
+        if not self.model:
+            return [missing("There is no exported model (model.json): the run has not finished.")]
+        sentences = list(facts)
+        if "parameters" in self.model:
+            weights = str(self.model.get("weights_sha256"))[:12]
+            sentences.insert(0, f"{self.model['parameters']:,} parameters, weights {weights}.")
+        if chosen := self.model.get("chosen_by"):
+            epochs = len(self.history.get("epoch") or ()) or "?"
+            sentences.append(
+                f"Epoch {chosen.get('epoch')} of {epochs} was chosen by {chosen.get('quantity')} "
+                f"({number(chosen.get('value'))}) on the {chosen.get('on')} periods alone."
+            )
+        return [paragraph(" ".join(sentences))]
+
+    def independence(self) -> list[Html]:
+        """A warning where no split is independent of the choice of the epoch."""
+        if "test" in self.scores:
+            return []
+        return [
+            missing(
+                "There are no scores of a test split: the numbers above are not independent of "
+                "the choice of the epoch."
+            )
+        ]
 
     def _yaml(self) -> dict[str, Any]:
         """The run's configuration as written; empty if it is not there or damaged."""

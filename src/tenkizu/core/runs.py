@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from tenkizu.core.config import Section, dump_config, load_config
 from tenkizu.core.errors import ConfigError
 from tenkizu.core.launch import Place, log_to, processes, run_processes, supervised
 from tenkizu.core.run_config import RunConfig, TrainConfig
@@ -36,6 +37,7 @@ class HasRun(Protocol):
 def run_training(
     config: HasRun,
     text: str,
+    schema: type[Section],
     resume: bool,
     overwrite: bool,
     prepare: Callable[[], object],
@@ -46,6 +48,7 @@ def run_training(
     Args:
         config: the run.
         text: the same as resolved YAML, from `tenkizu.core.config.dump_config`.
+        schema: its class.
         resume: go on from the last complete epoch.
         overwrite: start again in a folder that holds another run.
         prepare: makes the store; called once, before the processes start.
@@ -63,7 +66,7 @@ def run_training(
 
     def work() -> Path:
         if place.rank == 0:
-            open_run_folder(config.run, text, resume, overwrite)
+            open_run_folder(config.run, text, schema, resume, overwrite)
             log_to(folder, 0)
             log.debug("command: %s", " ".join(sys.argv))
         if place.world == 1:
@@ -79,8 +82,12 @@ def run_training(
     return work() if place.rank or place.child else supervised(config.run, work)
 
 
-def open_run_folder(run: RunConfig, text: str, resume: bool, overwrite: bool) -> Path:
-    """Make or reopen the run folder; its configuration is written once and must not change.
+def open_run_folder(
+    run: RunConfig, text: str, schema: type[Section], resume: bool, overwrite: bool
+) -> Path:
+    """Make or reopen the run folder; a configuration that is resumed must not change.
+
+    Keys that are newer than the run count as what they are by default.
 
     Raises:
         ConfigError: the folder holds a run and neither ``resume`` nor ``overwrite`` is asked for,
@@ -99,14 +106,16 @@ def open_run_folder(run: RunConfig, text: str, resume: bool, overwrite: bool) ->
     if resume and not begun:
         log.info("nothing to resume in %s: starting from the beginning", folder)
     if resume and written.exists() and written.read_text(encoding="utf-8") != text:
-        old = written.read_text(encoding="utf-8").splitlines()
-        changed = [line.strip() for line in text.splitlines() if line not in old]
-        raise ConfigError(
-            "the configuration differs from the one this run began with",
-            file=written,
-            found="; ".join(changed) or "fewer keys",
-            next_step="resume with the run's own config.yaml, or choose another run.name",
-        )
+        old = dump_config(load_config(schema, written))
+        if old != text:
+            known = old.splitlines()
+            changed = [line.strip() for line in text.splitlines() if line not in known]
+            raise ConfigError(
+                "the configuration differs from the one this run began with",
+                file=written,
+                found="; ".join(changed) or "fewer keys",
+                next_step="resume with the run's own config.yaml, or choose another run.name",
+            )
     if overwrite and not resume:
         for name in UNDONE:
             for path in folder.glob(f"**/{name}"):

@@ -142,5 +142,7 @@ def _check_finite(fields: Mapping[str, Maps], times: NDArray[np.datetime64]) -> 
                 found=f"{np.count_nonzero(bad)} cells, the first at "
                 f"{times[bad.any(axis=(1, 2))][0]} UTC",
                 expected="a number in every cell",
-                next_step=f"correct the file, or leave the channel out: data.drop=[{name}]",
+                # Read for a model, the channels are the model's.
+                next_step="correct the file; `prepare` can leave the channel out: "
+                f"data.drop=[{name}]",
             )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tenkizu.core.report import UNDEFINED, Html, missing, number, paragraph, table
-from tenkizu.core.run_report import PURPOSE
+from tenkizu.core.run_report import PURPOSE, purpose
 
 Scores = Mapping[str, Any]
 
@@ -117,9 +117,7 @@ def summary_notes(split: str, scores: Scores) -> list[Html]:
         said.append(f"Without a threshold, so never predicted: {', '.join(undecided)}.")
     # What these splits are for says the same as their notes.
     said += [] if split in PURPOSE else [f"{note}." for note in scores.get("notes") or ()]
-    return [
-        paragraph(f"{split}: {PURPOSE.get(split, 'an evaluation of its own')}. " + " ".join(said))
-    ]
+    return [paragraph(f"{split}: {purpose(split)}. " + " ".join(said))]
 
 
 def _signed(value: float | None) -> str:

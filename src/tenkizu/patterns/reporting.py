@@ -1,17 +1,14 @@
-"""`report`: a run as one self-contained HTML page.
-
-The page is made from what the run folder holds. Figures that are there are embedded, others are
-drawn from the numbers; what is missing or damaged is said to be so, and the rest still comes.
-"""
+"""`report`: a run as one self-contained HTML page, in the frame of `core.run_report`."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 from tenkizu.core.report import Html, Section, missing, paragraph, table
-from tenkizu.core.run_report import PURPOSE, Draw, RunReport
+from tenkizu.core.run_report import Draw, RunReport
 from tenkizu.patterns.figures.calendar_chart import draw_calendar
 from tenkizu.patterns.figures.case_figures import (
     Cases,
@@ -93,36 +90,20 @@ class _Report(RunReport):
         parts += self.guarded("summary", lambda: [summary_table(self.scores)])
         for split, scores in self.scores.items():
             parts += self.guarded("notes", lambda s=split, x=scores: summary_notes(s, x))  # type: ignore[misc]
-        if "test" not in self.scores:
-            parts.append(
-                missing(
-                    "There are no scores of a test split: the numbers above are not independent "
-                    "of the choice of the epoch."
-                )
-            )
+        parts += self.independence()
         split = next(iter(self.scores))
         scores = self.scores[split]
         parts += self.guarded("intervals", lambda: interval_note(scores))
         return parts + self.picture(
-            self._figure(split, "class_scores.png"),
+            self.evaluated(split, "class_scores.png"),
             f"Average precision of each type beside the baselines, {split}",
             lambda path: draw_class_bars(path, scores),
         )
 
     def _provenance(self) -> list[Html]:
-        """Which model this is and how its epoch was chosen, in words."""
-        if not self.model:
-            return [missing("There is no exported model (model.json): the run has not finished.")]
         members = self.model.get("members") or ()
-        sentences = []
-        if "parameters" in self.model:
-            weights = str(self.model.get("weights_sha256"))[:12]
-            sentences.append(f"{self.model['parameters']:,} parameters, weights {weights}.")
-        if len(members) > 1:
-            sentences.append(f"An ensemble of {len(members)} networks.")
-        if chosen := self.chosen_sentence():
-            sentences.append(chosen)
-        return [paragraph(" ".join(sentences))]
+        many = [f"An ensemble of {len(members)} networks."] if len(members) > 1 else []
+        return self.provenance(*many)
 
     def _data(self) -> list[Html]:
         catalogue, model = self._catalogue, self.model
@@ -170,14 +151,11 @@ class _Report(RunReport):
         path = self.folder / f"{prefix}{name}"
         return path if path.exists() else self.folder / name
 
-    def _figure(self, split: str, name: str) -> Path:
-        return self.folder / "evaluation" / split / name
-
     def _table(self, split: str, scores: Scores) -> DayTable | None:
         """The days of a split; None if their file is not there."""
         for path in (
             self._root(f"probabilities_{split}.csv"),
-            self._figure(split, "probabilities.csv"),
+            self.evaluated(split, "probabilities.csv"),
         ):
             if path.exists():
                 table = DayTable.from_csv(path)
@@ -199,9 +177,7 @@ class _Report(RunReport):
         names = self._catalogue.get("label_names") or {}
         majors = self._catalogue.get("major_names") or {}
 
-        def drawn(name: str, caption: str, draw: Draw | None, absent: str) -> list[Html]:
-            found = self.picture(self._figure(split, name), f"{caption}, {split}", draw)
-            return found or [missing(absent)]
+        drawn = partial(self.drawn, split)
 
         def from_days(draw: Callable[[str | Path, DayTable], object]) -> Draw | None:
             return None if days is None else lambda path: draw(path, days)
@@ -238,14 +214,9 @@ class _Report(RunReport):
                 no_days,
             ),
             "Best and worst days": lambda: self._cases(split, days),
-            "All scores as text": lambda: self.text(self._figure(split, "evaluation.txt")),
+            "All scores as text": lambda: self.text(self.evaluated(split, "evaluation.txt")),
         }
-        below = [self.section(title, make) for title, make in makers.items()]
-        lead = paragraph(
-            f"{scores.get('data', split)}: {scores.get('n_days', '?')} days; "
-            f"{PURPOSE.get(split, 'an evaluation of its own')}."
-        )
-        return Section(f"Scores: {split}", [lead, *notes], [s for s in below if s.parts])
+        return self.split_section(split, f"{scores.get('n_days', '?')} days", makers, notes)
 
     def _cases(self, split: str, days: DayTable | None) -> list[Html]:
         """Single days as charts, what they rest on, and their analogues."""
@@ -264,25 +235,25 @@ class _Report(RunReport):
         for kind in ("best", "worst"):
             if cases.of(kind):
                 parts += self.picture(
-                    self._figure(split, f"{kind}_days.png"),
+                    self.evaluated(split, f"{kind}_days.png"),
                     f"{kind.capitalize()} days, {split}",
                     lambda p, k=kind: draw_days(p, cases, k, days),  # type: ignore[misc]
                 )
         if cases.by_channel is not None:
             parts += self.picture(
-                self._figure(split, "channel_totals.png"),
+                self.evaluated(split, "channel_totals.png"),
                 "What each channel adds to the logit, integrated gradients from the mean map",
                 lambda p: draw_channel_totals(p, cases, days),
             )
         if cases.grad_cam is not None:
             parts += self.picture(
-                self._figure(split, "grad_cam.png"),
+                self.evaluated(split, "grad_cam.png"),
                 "Grad-CAM: where the last spatial layer speaks for the type",
                 lambda p: draw_grad_cam(p, cases, days),
             )
         if cases.analogue_msl is not None:
             parts += self.picture(
-                self._figure(split, "analogues.png"),
+                self.evaluated(split, "analogues.png"),
                 "The days and the training days most like them, nearest first",
                 lambda p: draw_analogues(p, cases, days),
             )

@@ -71,6 +71,7 @@ def train(
     return run_training(
         config,
         dump_config(config),
+        PatternsConfig,
         resume,
         overwrite,
         lambda: prepare(config, track=track),

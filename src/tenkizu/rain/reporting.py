@@ -1,16 +1,12 @@
-"""`report`: a run as one self-contained HTML page.
-
-The page is made from what the run folder holds. Figures that are there are embedded, others are
-drawn from the numbers; what is missing or damaged is said to be so, and the rest still comes.
-"""
+"""`report`: a run as one self-contained HTML page, in the frame of `core.run_report`."""
 
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tenkizu.core.report import Html, Section, missing, number, paragraph, preformatted, table
-from tenkizu.core.run_report import PURPOSE, RunReport
+from tenkizu.core.report import Html, Section, missing, number, paragraph, table
+from tenkizu.core.run_report import RunReport, purpose
 from tenkizu.rain.curves import CAPTIONS, draw_epoch_curves
 from tenkizu.rain.plots import draw_loss_curve
 from tenkizu.rain.report_tables import (
@@ -29,11 +25,6 @@ log = logging.getLogger(__name__)
 
 WINDOWS = 6
 """Panels shown of each split."""
-
-
-def _purpose(split: str) -> str:
-    """What a split is for; those of further sources are called test_NAME, validation_NAME."""
-    return PURPOSE.get(split.partition("_")[0], "an evaluation of its own")
 
 
 def report(run: str | Path, output: str | Path | None = None) -> Path:
@@ -83,35 +74,21 @@ class _Report(RunReport):
             )
         )
         for split in self.scores:
-            parts.append(paragraph(f"{split}: {_purpose(split)}."))
-        if "test" not in self.scores:
-            parts.append(
-                missing(
-                    "There are no scores of a test split: the numbers above are not independent "
-                    "of the choice of the epoch."
-                )
-            )
+            parts.append(paragraph(f"{split}: {purpose(split)}."))
+        parts += self.independence()
         split = next(iter(self.scores))
         scores = self.scores[split]
         parts += self.guarded("verdict", lambda: verdict(split, scores))
         parts += self.guarded("intervals", lambda: interval_notes(scores))
-        bars = self.folder / "evaluation" / split / "skill.png"
+        bars = self.evaluated(split, "skill.png")
         return parts + self.picture(bars, f"Skill against S/3, {split}", None)
 
     def _provenance(self) -> list[Html]:
-        """Which model this is and how its epoch was chosen, in words."""
-        if not self.model:
-            return [missing("There is no exported model (model.json): the run has not finished.")]
         trained = self.model.get("trained_on") or {}
-        sentences = [
-            f"{self.model.get('parameters', 0):,} parameters, weights "
-            f"{str(self.model.get('weights_sha256'))[:12]}.",
+        return self.provenance(
             f"Input: {', '.join(c['name'] for c in self.model.get('channels', ()))}.",
             f"Rain from {', '.join(trained.get('files', ())) or 'files that are not named'}.",
-        ]
-        if chosen := self.chosen_sentence():
-            sentences.append(chosen)
-        return [paragraph(" ".join(sentences))]
+        )
 
     def _checks(self) -> list[Html]:
         parts = [self._checked_line()]
@@ -182,17 +159,13 @@ class _Report(RunReport):
             drawings = {}
 
         def drawn(name: str, caption: str, absent: str) -> list[Html]:
-            draw = drawings.get(name)
-            return self.picture(here / name, f"{caption}, {split}", draw) or [missing(absent)]
-
-        def equal_split() -> list[Html]:
-            path = here / "equal_split_detailed.txt"
-            if not path.exists():
-                return [missing("This evaluation has no detailed comparison with S/3.")]
-            return [preformatted(path.read_text(encoding="utf-8", errors="replace"))]
+            return self.drawn(split, name, caption, drawings.get(name), absent)
 
         makers: dict[str, Callable[[], list[Html]]] = {
-            "Is the split better than S/3?": equal_split,
+            "Is the split better than S/3?": lambda: self.text(
+                here / "equal_split_detailed.txt",
+                "This evaluation has no detailed comparison with S/3.",
+            ),
             "Where is it better?": lambda: drawn(
                 "improvement_maps.png",
                 "Win rate, mean difference of the squared error and skill against S/3",
@@ -213,12 +186,7 @@ class _Report(RunReport):
             "Windows": lambda: self._windows(scores, here / "panels_log"),
             "All scores as text": lambda: self.text(here / "evaluation.txt"),
         }
-        below = [self.section(title, make) for title, make in makers.items()]
-        lead = paragraph(
-            f"{scores.get('data', split)}: {scores.get('n_windows', '?')} windows; "
-            f"{_purpose(split)}."
-        )
-        return Section(f"Scores: {split}", [lead], [s for s in below if s.parts])
+        return self.split_section(split, f"{scores.get('n_windows', '?')} windows", makers)
 
     def _windows(self, scores: Scores, folder: Path) -> list[Html]:
         """Panels of single windows: the best and the worst if their skill is known."""

@@ -45,6 +45,7 @@ def train(
     return run_training(
         config,
         dump_config(config),
+        RainConfig,
         resume,
         overwrite,
         lambda: prepare_all(config, track=track),
