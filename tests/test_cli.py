@@ -180,8 +180,9 @@ def rain_file(path, values, step="1h", first="2024-07-01T01:00", name="rain", at
     unit = np.timedelta64(int(step[:-1]), step[-1])
     coordinates = {
         "time": start + np.arange(len(values)) * unit,
-        "lat": ("lat", np.linspace(36, 34, height), {"units": "degrees_north"}),
-        "lon": ("lon", np.linspace(134, 137, width), {"units": "degrees_east"}),
+        # The spacing of the rain that the model is trained on.
+        "lat": ("lat", 36 - 0.1 * np.arange(height), {"units": "degrees_north"}),
+        "lon": ("lon", 134 + 0.1 * np.arange(width), {"units": "degrees_east"}),
     } | axes
     dataset = xr.Dataset({name: (("time", "lat", "lon"), values, attrs)}, coordinates)
     dataset.to_netcdf(path, engine="h5netcdf")

@@ -10,13 +10,17 @@ from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.grid import Grid
 from tenkizu.core.samples import shipped_configs
 from tenkizu.core.store import SampleStore
+from tenkizu.core.verification import Tally
 from tenkizu.rain import prepare
 from tenkizu.rain.config import RainConfig
 from tenkizu.rain.dataset import RainDataset
 from tenkizu.rain.fields import MSM24, field_pairs
+from tenkizu.rain.msm.check import check
 from tenkizu.rain.msm.compact import Nodes, on_pressure_level, pack, packing, place_of, unpack
 from tenkizu.rain.msm.compact_blocks import CompactFields, bytes_per_sample
 from tenkizu.rain.msm.compact_views import Unpacking
+from tenkizu.rain.msm.pieces import find_pieces, open_piece
+from tenkizu.rain.msm.statistics import piece_tally, window_sums
 
 CHANNELS = field_pairs(MSM24)
 STEPS = np.array([packing(name)[0] for name in CHANNELS])[:, None, None]
@@ -124,6 +128,47 @@ def test_compact_fields_are_within_one_step_and_rain_is_the_same(stores):
         assert (off <= STEPS).all()
     for key in ("statistics", "tables", "climatology", "splits", "starts"):
         assert compact.meta[key] == full.meta[key]
+
+
+def test_statistics_of_a_compact_store_are_those_of_the_monthly_files(stores):
+    _, compact, folder = stores
+    from_files = Tally()
+    for piece in find_pieces([folder / "in"]):
+        with open_piece(piece, strict=False) as month:  # these months lack the time features
+            for i in range(len(month.times)):
+                from_files += window_sums(month.rain(i))
+    from_store = sum(map(piece_tally, find_pieces([compact.path])), Tally())
+    assert int(from_store.sums.pop("initial_times")) == 8
+    assert from_store.sums.keys() == from_files.sums.keys()
+    for name, values in from_files.sums.items():
+        # A store may have other blocks than files, so that sums differ in their last bits.
+        np.testing.assert_allclose(from_store[name], values, rtol=1e-12, err_msg=name)
+    assert from_store.maxima == from_files.maxima
+
+
+def test_check_finds_in_a_compact_store_what_is_in_the_monthly_files(stores, tmp_path, monkeypatch):
+    def in_turn(function, tasks, workers, scheduler):
+        return ((i, function(task)) for i, task in enumerate(tasks))
+
+    monkeypatch.setattr("tenkizu.rain.msm.check.run_tasks", in_turn)
+    _, compact, folder = stores
+    found = check([compact.path], tmp_path / "store.json")
+    expected = check([folder / "in"], tmp_path / "files.json")
+    assert found["initial_times"] == expected["initial_times"] == 8
+    for key in ("wet_per_utc_hour", "cells"):
+        assert found[key] == expected[key]
+    assert found["best_lag_steps"] == expected["best_lag_steps"] == 0
+    for name, extremes in expected["extremes"].items():
+        step = packing(name)[0] if name in CHANNELS else 0.0
+        for end in ("max", "min"):
+            off = abs(found["extremes"][name][end]["value"] - extremes[end]["value"])
+            assert off <= step, (name, end)
+    kinds = [{(f["rule"], f.get("variable")) for f in one["findings"]} for one in (found, expected)]
+    # Files have more to be missed: months between theirs, most initial times, time features.
+    of_files = {"months", "steps", "variables"}
+    assert {kind for kind in kinds[0] if kind[0] not in of_files} == {
+        kind for kind in kinds[1] if kind[0] not in of_files
+    }
 
 
 def test_compact_files_are_smaller(stores):

@@ -156,6 +156,18 @@ def test_the_divergence_of_shares_by_hand():
     assert divergence([0.15, 0.0, 0.0], third) == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_divergence_counts_cells_by_their_weight():
+    """Two cells of 6 mm, split evenly by the model: all in one hour, and (1, 1, 0) halves."""
+    target = torch.tensor([[6.0, 0.0, 0.0], [3.0, 3.0, 0.0]]).T.reshape(1, 3, 1, 2)
+    even = torch.full_like(target, 1 / 3).log()
+    cells = torch.ones(1, 1, 1, 2, dtype=torch.bool)
+    weight = torch.tensor([3.0, 0.5]).reshape(1, 1, 1, 2)
+    numerator, denominator = share_divergence_sums(even, target, cells, weight)
+    # log 3 for the first, log 3 - log 2 for the second.
+    assert numerator.item() == pytest.approx(3 * np.log(3) + 0.5 * np.log(1.5))
+    assert denominator.item() == 3.5
+
+
 def test_the_divergence_is_a_mean_over_rainy_cells_that_are_scored():
     target = torch.tensor([[4.0, 0.0, 0.0, torch.nan], [0.0, 2.0, 0.0, 1.0], [0.0, 2.0, 0.0, 1.0]])
     cells = torch.tensor([True, True, True, False]).reshape(1, 1, 1, 4)

@@ -10,7 +10,7 @@ from msm_months import CROP, make_maps, month_of, write_maps
 from msm_store import write_msm_store
 from typer.testing import CliRunner
 
-from tenkizu.core.errors import CheckFailed, DataError
+from tenkizu.core.errors import CheckFailed, ConfigError, DataError
 from tenkizu.core.store import read_json, write_json
 from tenkizu.rain.msm.check import check
 from tenkizu.rain.msm.check_piece import LAGS, CheckTask, check_piece
@@ -94,6 +94,15 @@ FAULTS = {
     "unknown variable": (add_variable, [("variables", "U700_ft3", 1)]),
     "rows turned": (set_values("lat", np.arange(10.0) + 30, slice(None)), [("grid", "lat", 1)]),
     "off the grid": (set_values("lon", np.arange(12) * 0.0625 + 125.01), [("grid", "lon", 1)]),
+    "time in other units": (
+        lambda file: file.variables["time"].attrs.update(units="hours since 1970-01-02"),
+        # A day later all around: the features of the day no longer fit, those of the hour do.
+        [
+            ("variables", "time", 1),
+            ("time_features", "dayofyear_sin", 9),
+            ("time_features", "dayofyear_cos", 9),
+        ],
+    ),
     "time goes back": (
         set_values("time", (TIMES[[1, 0, *range(2, 9)]]).astype("M8[h]").astype(int), slice(None)),
         # The features were those of the right order; hour 0 and 3 differ in both functions.
@@ -345,6 +354,48 @@ def test_command_on_a_sound_month_and_on_a_broken_one(tmp_path, monkeypatch):
     assert "201903.nc" in result.output
     report = read_json(tmp_path / "second.json", "a check")
     assert [f["rule"] for f in report["findings"] if f["severity"] == "error"] == ["file"]
+
+
+def test_the_page_holds_all_that_the_json_holds(two_files, tmp_path, here):
+    times, maps, _ = two_files
+    early = times < np.datetime64("2018-08")
+    for name, which in (("201807", early), ("201808", ~early)):
+        part = {key: values[which].copy() for key, values in maps.items()}
+        if name == "201808":
+            part["Prec_ft3"][3, 1, 1] = -0.5
+        write_maps(tmp_path / f"{name}.nc", times[which], part)
+    result = check([tmp_path])
+    page = (tmp_path / "check.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("|")]
+    assert f"23 initial times in 2 files: {result['errors']} errors" in page
+    assert (
+        "- **error** (negative) 201808.nc: Prec_ft3: negative rain; found -0.5 mm at row 1, "
+        "column 1; expected >= 0; first at 2018-08-01T12:00"
+    ) in page
+    for hour, missing in result["missing_per_utc_hour"].items():
+        there = result["wet_per_utc_hour"][hour]
+        percent = f"{100 * there['wet_fraction']:.2f}"
+        assert [hour, str(there["initial_times"]), str(missing), percent] in rows
+    for lag in result["lag_scan"]:
+        row = [f"{lag['lag_steps']:+d}", f"{lag['cells']:,}", f"{lag['correlation']:.4f}"]
+        assert [*row, f"{lag['rmse_mm']:.4f}"] in rows
+    assert "The best lag is +0." in page
+    for name in VARIABLES.keys() & maps.keys():
+        top, low = result["extremes"][name]["max"], result["extremes"][name]["min"]
+        (row,) = (row for row in rows if row[0] == name and len(row) == 6)
+        assert row[2] == f"{top['value']:g}"
+        assert row[3] == f"{top['t0']}, {top['lat']:g}, {top['lon']:g}"
+        assert row[4] == f"{low['value']:g}"
+        cells = result["cells"][name]
+        assert [name, str(cells["always_missing"]), str(cells["always_zero"])] in rows
+    errors = {row[0]: row[2] for row in rows if len(row) == 4 and row[0] in result["rules"]}
+    assert errors["negative"] == "1"
+    assert errors["lag"] == "0"
+
+
+def test_the_page_does_not_take_the_place_of_the_json(sound, tmp_path):
+    with pytest.raises(ConfigError, match=r"check\.json"):
+        check([sound[0]], tmp_path / "check.md")
 
 
 def test_a_store_is_checked_too(tmp_path, here):

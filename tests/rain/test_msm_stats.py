@@ -138,6 +138,15 @@ def test_command_writes_json_markdown_and_figures(months, tmp_path):
     share = 100 * np.mean((hours > 0).all(axis=0))
     assert f"({share:.2f} %)" in text
     assert f"{np.histogram(hours, EDGES)[0][3]:,}" in text
+    at_least = 100 * np.mean(hours >= 1)
+    assert f"Hours of at least 1 mm: {at_least:.4f} %, 5 mm: " in text
+    wet = (hours > 0).sum(axis=0)
+    partly = 100 * np.mean(wet[wet > 0] < 3)
+    assert f"{partly:.2f} % of rainy cell-times have one or two wet hours" in text
+    only_second = (hours[0] == 0) & (hours[1] > 0) & (hours[2] == 0)
+    assert f"| 5 | {only_second.sum():,} | {100 * only_second.mean():.2f} |" in text
+    outer = (hours[0] > 0) & (hours[1] == 0) & (hours[2] > 0)
+    assert f"| 4, 6 | {outer.sum():,} | {100 * outer.mean():.2f} |" in text
     for name in ("amounts.png", "wet_patterns.png", "range.png"):
         assert f"({name})" in text
         with Image.open(tmp_path / name) as picture:

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 from msm_store import RAIN_NAMES, TIMES, make_fields, make_rain, write_month, write_months
@@ -265,6 +266,41 @@ def test_rows_from_the_south_are_refused(one_month):
 
     with pytest.raises(DataError, match="the northern row and the western column first"):
         prepare(one_month(turn))
+
+
+def test_rows_and_columns_in_the_other_order_are_refused(one_month, tmp_path):
+    """On a square domain the shape does not show it."""
+    config = one_month()
+    with h5py.File(tmp_path / "in" / "201807.nc", "r+") as file:
+        axes = file["T850_ft3"].dims
+        for axis, old, new in ((1, "lat", "lon"), (2, "lon", "lat")):
+            axes[axis].detach_scale(file[old])
+            axes[axis].attach_scale(file[new])
+    with pytest.raises(DataError, match=r"T850_ft3: dimensions not as .* found time, lon, lat"):
+        prepare(config)
+
+
+def test_files_of_other_programs(one_month, tmp_path, months):
+    """Times in other units, attributes as bytes, no names of dimensions: all the same numbers."""
+    config = one_month()
+    with h5py.File(tmp_path / "in" / "201807.nc", "r+") as file:
+        file["time"][:] -= 1_000
+        file["time"].attrs["units"] = b"hours since 1970-02-11 16:00:00"
+        for name in ("T850_ft3", "Prec_ft3"):
+            del file[name].attrs["DIMENSION_LIST"]
+            file[name].attrs["units"] = np.array([{"T": b"K", "P": b"kg m-2"}[name[0]]])
+        expected = file["Prec_ft3"][:]
+    store = prepare(config)
+    assert store.meta["starts"] == ["2018-07-05T06:00", "2018-07-06T03:00"]
+    np.testing.assert_array_equal([store.read("rain", i)[0] for i in range(2)], expected)
+
+
+@pytest.mark.parametrize("part", [0.02, 0.3, 0.9])
+def test_a_file_that_was_cut_off_is_named(one_month, tmp_path, part):
+    config, path = one_month(), tmp_path / "in" / "201807.nc"
+    path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
+    with pytest.raises(DataError, match=r"201807\.nc: cannot be opened"):
+        prepare(config)
 
 
 def test_missing_months_are_listed(months, tmp_path):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from tenkizu.rain.context import Planes
 from tenkizu.rain.hourly import SourceOptions, open_rain, read_window, window_starts
 from tenkizu.rain.preparation import to_rain
 from tenkizu.rain.prepared import BEFORE_WINDOW
+from tenkizu.rain.regridding import Regrid, Remap, choose_grid
 from tenkizu.rain.tables import Rain
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ class Cases:
         references: initial time of each window's forecast; by default three hours before it.
         notes: what was assumed or noticed.
         orient: turns a field (..., H, W) to the order of the source.
+        separate: whether each window has files of its own, so that damage to them leaves the others
+            as they are.
+        remap: how the rain came to this grid, if it was regridded.
     """
 
     name: str
@@ -62,6 +66,8 @@ class Cases:
     references: Sequence[np.datetime64] = ()
     notes: list[str] = field(default_factory=list)
     orient: Callable[[NDArray[Any]], NDArray[Any]] = as_is
+    separate: bool = False
+    remap: Remap | None = None
 
     def reference(self, index: int) -> np.datetime64:
         """Initial time t0 of a window."""
@@ -144,6 +150,24 @@ def _of_series(
         notes=series.notes,
         orient=series.orient,
     )
+
+
+def on_chosen_grid(model: "RainModel", cases: Cases, regrid: Regrid | None) -> Cases:
+    """The same windows on the grid that they are to be split on, with notes on it.
+
+    Raises:
+        DataError, ConfigError: as `choose_grid`.
+    """
+    remap, notes = choose_grid(model, cases.grid, regrid, cases.name)
+    notes = [*cases.notes, *notes]
+    if remap is None:
+        return replace(cases, notes=notes)
+
+    def read(index: int, member: int) -> tuple[Rain, Planes]:
+        rain, fields = cases.read(index, member)
+        return remap.window(rain), fields
+
+    return replace(cases, grid=remap.target, read=read, notes=notes, remap=remap)
 
 
 def cases_of_store(model: "RainModel", split: str) -> Cases:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tenkizu.core.console import Config, Overrides, track
-from tenkizu.rain.msm.cli_data import check, convert, stats
+from tenkizu.rain.msm.cli_data import Scheduler, Workers, check, convert, stats
 from tenkizu.rain.msm.cli_inspect import inspect
 
 app = typer.Typer(
@@ -45,6 +45,14 @@ TimeStamp = Annotated[
 WindowStart = Annotated[
     int, typer.Option(min=0, max=23, help="Hour (UTC) at which a window begins; 0 is 00, 03, ...")
 ]
+Regrid = Annotated[
+    Literal["conservative", "native"] | None,
+    typer.Option(
+        help="For a grid whose spacing is off that of the training by more than 20 %: bring the "
+        "rain to a grid of that spacing by area-weighted means (conservative), or take it as it is "
+        "(native)."
+    ),
+]
 
 
 @app.command()
@@ -54,17 +62,20 @@ def prepare(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a store made from other settings.")
     ] = False,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Make the sample store that training reads, with statistics and exact histograms.
 
-    An interrupted run goes on where it stopped; a finished store is left alone.
+    An interrupted run goes on where it stopped; a finished store is left alone. MSM forecasts are
+    prepared a month at a time by --workers processes, or on a Dask cluster.
     """
     from tenkizu.core.verification import Tally
     from tenkizu.rain import prepare as run
     from tenkizu.rain.tables import check_units
 
     for settings in _load(config, overrides).parts().values():
-        store = run(settings, overwrite=overwrite, track=track)
+        store = run(settings, overwrite, track, workers, scheduler)
         tables = Tally.from_json(store.meta["tables"]["train"])
         typer.echo(f"store: {store.path}")
         typer.echo(f"checks: {check_units(tables, settings.data.checks, str(store.path))}")
@@ -147,13 +158,14 @@ def evaluate(
         Path | None,
         typer.Option(help="NetCDF with a land mask or orography: scores over land and over sea."),
     ] = None,
+    regrid: Regrid = None,
 ) -> None:
     """Score a model on hourly rain, beside S/3, linear interpolation and climatology."""
     from tenkizu.rain import evaluate as run
     from tenkizu.rain.hourly import SourceOptions
 
     options = SourceOptions(var, units, time_stamp)
-    result = run(model, data, output, options, window_start, cases, track, land)
+    result = run(model, data, output, options, window_start, cases, track, land, regrid)
     show_scores(result)
     typer.echo(f"written: {output / 'scores.json'}, {output / 'evaluation.txt'} and figures")
 
@@ -179,6 +191,7 @@ def predict(
     film: Annotated[
         Path | None, typer.Option("--film", help=".mp4 or .gif file: film all windows.")
     ] = None,
+    regrid: Regrid = None,
 ) -> None:
     """Split 3-hour totals into hours that add up to them, as CF NetCDF or GRIB2.
 
@@ -186,19 +199,21 @@ def predict(
     GRIB2: MSM in both layouts, an ensemble (members become a dimension), guidance, radar analyses
     and short-range forecasts. Totals since the initial time are differenced.
     `tenkizu rain inspect FILE` lists what a GRIB2 file holds.
+
+    With a model that needs forecast fields, an initial time that cannot be read is left out; all
+    others are written, and the command then lists those left out and ends with exit code 3.
     """
     from tenkizu.rain import predict as run
-    from tenkizu.rain import video as draw
     from tenkizu.rain.hourly import SourceOptions
 
     options = SourceOptions(var, units, time_stamp)
-    path = run(model, data, output, options, window_start, share, track, picture)
-    typer.echo(f"written: {path}")
-    if picture:
-        typer.echo(f"written: {picture}")
     if film:
-        made = draw(model, data, film, options, window_start, track=track)
-        typer.echo(f"written: {made}")
+        from tenkizu.rain.film import film_path
+
+        film = film_path(film)
+    run(model, data, output, options, window_start, share, track, picture, film, regrid)
+    for path in filter(None, (output, picture, film)):
+        typer.echo(f"written: {path}")
 
 
 @app.command()
@@ -217,6 +232,7 @@ def watch(
         float, typer.Option(min=0.1, help="Seconds between two looks at the folder.")
     ] = 30.0,
     once: Annotated[bool, typer.Option("--once", help="Split what is there, and stop.")] = False,
+    regrid: Regrid = None,
 ) -> None:
     """Split every file that arrives in a folder, once, until stopped; a restart goes on.
 
@@ -231,7 +247,7 @@ def watch(
 
     options = SourceOptions(var, units, time_stamp)
     suffix = ".grib2" if grib else ".nc"
-    result = run(model, folder, output, options, window_start, suffix, interval, once)
+    result = run(model, folder, output, options, window_start, suffix, interval, once, regrid)
     counts = Counter(outcome.partition(":")[0] for outcome in result.values())
     said = ", ".join(f"{counts[word]} {word}" for word in ("done", "skipped", "failed"))
     typer.echo(f"{said}; {output / 'watched.json'}")
@@ -278,13 +294,14 @@ def video(
         float | None,
         typer.Option(help="Upper end of the colours, mm; by default found in the rain."),
     ] = None,
+    regrid: Regrid = None,
 ) -> None:
     """Film all windows, prediction above truth, on one colour scale: H.264, or GIF."""
     from tenkizu.rain import video as film
     from tenkizu.rain.hourly import SourceOptions
 
     options = SourceOptions(var, units, time_stamp)
-    path = film(model, data or None, output, options, window_start, split, vmax, track)
+    path = film(model, data or None, output, options, window_start, split, vmax, track, regrid)
     typer.echo(f"written: {path}")
 
 

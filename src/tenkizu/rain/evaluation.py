@@ -23,6 +23,7 @@ from tenkizu.rain.fss import fss_scores, fss_tally
 from tenkizu.rain.hourly import SourceOptions, open_rain, read_window, window_starts
 from tenkizu.rain.motion import motion_hours
 from tenkizu.rain.preparation import Track, to_rain
+from tenkizu.rain.regridding import Regrid, choose_grid
 from tenkizu.rain.score_intervals import WindowSums, skill_intervals
 from tenkizu.rain.score_text import (
     COLUMNS,
@@ -81,6 +82,7 @@ def evaluate(
     cases: int | None = None,
     track: Track | None = None,
     land: Land | str | Path | None = None,
+    regrid: Regrid | None = None,
 ) -> dict[str, Any]:
     """Score a model on a file of hourly rain, beside the baselines.
 
@@ -94,12 +96,16 @@ def evaluate(
         cases: number of heaviest windows to draw; by default as the model's run.
         track: shows progress.
         land: for scores by surface: (H, W), true on land, or a file as ``scores.land_file``.
+        regrid: for a grid whose spacing is off that of the training by more than 20 %:
+            ``conservative`` scores on a grid of that spacing, on which truth, totals and land are
+            area-weighted means, ``native`` on the grid as it is.
 
     Returns:
         The scores, as written to ``scores.json``.
 
     Raises:
-        DataError: the model or the file cannot be used.
+        DataError: the model or the file cannot be used, or the spacing is off and ``regrid`` is
+            not given.
     """
     from tenkizu.rain.model import RainModel
 
@@ -111,25 +117,30 @@ def evaluate(
     loaded.require_rain_alone(data)
     with open_rain(data, options) as series:
         _require_hours(series.pieces_per_window, series.path)
-        notes = [*series.notes, loaded.check_grid(series.grid)]
-        for note in filter(None, notes):
+        remap, grid_notes = choose_grid(loaded, series.grid, regrid, series.path.name)
+        notes = [*series.notes, *grid_notes]
+        for note in notes:
             log.warning("%s: %s", series.path.name, note)
+        if remap is not None and land is not None:
+            land = remap.mask(_land_on(land, series.grid))
         starts = window_starts(series, window_start)
         follow = track or (lambda items, _: items)
         windows: Iterator[_Case] = (
-            (s, to_rain(read_window(series, s)), None, {}) for s in follow(starts, "evaluating")
+            (s, remap.window(rain) if remap else rain, None, {})
+            for s in follow(starts, "evaluating")
+            for rain in [to_rain(read_window(series, s))]
         )
         result = _evaluate(
             loaded,
             windows,
-            series.grid,
+            remap.target if remap else series.grid,
             Path(output),
             scores,
             plots,
             {
                 "data": series.path.name,
                 "truth": OBSERVED,
-                "notes": [n for n in notes if n],
+                "notes": notes,
             },
             land,
         )
@@ -184,6 +195,21 @@ def _require_hours(pieces: int, path: Path) -> None:
         )
 
 
+def _land_on(land: Land | str | Path, grid: Grid) -> Land:
+    """A land mask, (H, W), which must be on the grid of the rain."""
+    if isinstance(land, str | Path):
+        land = read_land(land, grid)
+    if land.shape != grid.shape:
+        raise DataError(
+            "the land mask is not on this grid",
+            variable="land",
+            found=land.shape,
+            expected=grid.shape,
+            next_step="crop or resample the mask to the grid of the rain",
+        )
+    return land
+
+
 def _evaluate(
     model: Any,  # noqa: ANN401 - RainModel, imported where torch is
     windows: Iterable[_Case],
@@ -195,16 +221,8 @@ def _evaluate(
     land: Land | str | Path | None = None,
 ) -> dict[str, Any]:
     """Sum over windows, write scores, then draw; a failing figure never loses scores."""
-    if isinstance(land, str | Path):
-        land = read_land(land, grid)
-    if land is not None and land.shape != grid.shape:
-        raise DataError(
-            "the land mask is not on this grid",
-            variable="land",
-            found=land.shape,
-            expected=grid.shape,
-            next_step="crop or resample the mask to the grid of the rain",
-        )
+    if land is not None:
+        land = _land_on(land, grid)
     settings = (scores.thresholds_1h, scores.categories_1h)
     neighbourhoods = (scores.fss_thresholds, scores.fss_windows)
     tally, squares, heaviest = Tally(), WindowSums(), _Heaviest(plots.cases)

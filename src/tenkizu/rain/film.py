@@ -6,8 +6,8 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +18,13 @@ from PIL import GifImagePlugin, Image
 from tenkizu.core import charts
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.store import atomic
-from tenkizu.rain.cases import Cases, cases_of_store, open_cases
+from tenkizu.rain.cases import Cases, cases_of_store, on_chosen_grid, open_cases
 from tenkizu.rain.config import PlotsConfig
 from tenkizu.rain.hourly import SourceOptions
 from tenkizu.rain.plots import draw_panels, rain_limits
 from tenkizu.rain.preparation import Track
+from tenkizu.rain.regridding import Regrid
+from tenkizu.rain.tables import Rain
 
 if TYPE_CHECKING:
     from tenkizu.rain.model import RainModel
@@ -46,6 +48,7 @@ def video(
     split: str = "test",
     vmax_mm: float | None = None,
     track: Track | None = None,
+    regrid: Regrid | None = None,
 ) -> Path:
     """Draw prediction above truth for every window, in the order of time, as a film.
 
@@ -65,6 +68,7 @@ def video(
             take by itself, which is found by reading the rain once before, rounded up to 1, 2 or 5
             times a power of ten.
         track: shows progress.
+        regrid: as of `predict`.
 
     Returns:
         The file written: 2 frames a second, H.264 in yuv420p at even size. Where neither an ffmpeg
@@ -76,18 +80,7 @@ def video(
     """
     from tenkizu.rain.model import RainModel
 
-    output = Path(output)
-    if output.suffix.lower() not in (".mp4", ".gif"):
-        raise ConfigError(
-            "not the name of a film",
-            file=output,
-            found=f"suffix '{output.suffix}'",
-            expected=".mp4 or .gif",
-        )
-    encoder = find_encoder() if output.suffix.lower() == ".mp4" else None
-    if encoder is None and output.suffix.lower() == ".mp4":
-        output = output.with_suffix(".gif")
-        log.warning("%s: %s", output.name, GIF_SENTENCE)
+    output = film_path(output)
     loaded = RainModel.load(model)
     follow = track or (lambda items, _: items)
     vmin_mm = PlotsConfig(**loaded.metadata["config"]["plots"]).lognorm_vmin_mm
@@ -96,7 +89,8 @@ def video(
             cases = cases_of_store(loaded, split)
         else:
             cases = stack.enter_context(open_cases(loaded, data, options, window_start))
-            for note in filter(None, [*cases.notes, loaded.check_grid(cases.grid)]):
+            cases = on_chosen_grid(loaded, cases, regrid)
+            for note in cases.notes:
                 log.warning("%s: %s", cases.name, note)
         everything = range(len(cases))
         if vmax_mm is None:
@@ -104,16 +98,73 @@ def video(
                 rain_limits(list(cases.read(i, 0)[0][1:5]), scale="log", vmin_mm=vmin_mm)[1]
                 for i in follow(everything, "reading")
             )
-            vmax_mm = _round_up(max(limits))
-        indices = follow(everything, "drawing film")
-        pictures = stack.enter_context(
-            closing(_pictures(loaded, cases, indices, vmin_mm, float(vmax_mm)))
-        )
-        if encoder:
-            write_mp4(output, pictures, encoder)
-        else:
-            write_gif(output, pictures)
+            vmax_mm = round_up(max(limits))
+        frame = stack.enter_context(frames(loaded, cases, vmin_mm, float(vmax_mm)))
+
+        def pictures() -> Generator[bytes]:
+            for i in follow(everything, "drawing film"):
+                (rain, fields), start = cases.read(i, 0), cases.starts[i]
+                yield frame(i, loaded.split(rain, start, cases.grid, fields=fields), rain[1:4])
+
+        write_film(output, stack.enter_context(closing(pictures())))
     return output
+
+
+def film_path(film: str | Path) -> Path:
+    """The name that a film gets: ``.gif`` for ``.mp4`` where no ffmpeg can encode H.264.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    film = Path(film)
+    suffix = film.suffix.lower()
+    if suffix not in (".mp4", ".gif"):
+        raise ConfigError(
+            "not the name of a film",
+            file=film,
+            found=f"suffix '{film.suffix}'",
+            expected=".mp4 or .gif",
+        )
+    if suffix == ".mp4" and find_encoder() is None:
+        film = film.with_suffix(".gif")
+        log.warning("%s: %s", film.name, GIF_SENTENCE)
+    return film
+
+
+def write_film(path: Path, pictures: Iterable[bytes]) -> None:
+    """Write PNG pictures of one size to a name that `film_path` gave."""
+    encoder = find_encoder() if path.suffix.lower() == ".mp4" else None
+    if encoder:
+        write_mp4(path, pictures, encoder)
+    else:
+        write_gif(path, pictures)
+
+
+@contextmanager
+def frames(
+    model: "RainModel", cases: Cases, vmin_mm: float, vmax_mm: float
+) -> Generator[Callable[[int, Rain, Rain], bytes]]:
+    """What draws a window as a PNG picture, from its index, predicted and true hours (3, H, W)."""
+    member = f", member {cases.members[0]}" if cases.members else ""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def draw(index: int, hours: Rain, truth: Rain) -> bytes:
+            path = draw_panels(
+                Path(folder) / "frame.png",
+                cases.grid,
+                cases.starts[index],
+                hours,
+                truth if cases.hours else None,
+                scale="log",
+                vmin_mm=vmin_mm,
+                vmax_mm=vmax_mm,
+                subtitle=f"{model.metadata.get('name')} on {cases.name}{member}",
+                truth_label=cases.truth,
+                t0=cases.reference(index),
+            )
+            return path.read_bytes()
+
+        yield draw
 
 
 def find_encoder() -> str | None:
@@ -209,35 +260,7 @@ def write_gif(path: Path, pictures: Iterable[bytes]) -> None:
         file.write(b";")
 
 
-def _pictures(
-    model: "RainModel",
-    cases: Cases,
-    indices: Iterable[int],
-    vmin_mm: float,
-    vmax_mm: float,
-) -> Generator[bytes]:
-    """PNG pictures of the windows, all of one size."""
-    member = f", member {cases.members[0]}" if cases.members else ""
-    with tempfile.TemporaryDirectory() as folder:
-        for i in indices:
-            (rain, fields), start = cases.read(i, 0), cases.starts[i]
-            path = draw_panels(
-                Path(folder) / "frame.png",
-                cases.grid,
-                start,
-                model.split(rain, start, cases.grid, fields=fields),
-                rain[1:4] if cases.hours else None,
-                scale="log",
-                vmin_mm=vmin_mm,
-                vmax_mm=vmax_mm,
-                subtitle=f"{model.metadata.get('name')} on {cases.name}{member}",
-                truth_label=cases.truth,
-                t0=cases.reference(i),
-            )
-            yield path.read_bytes()
-
-
-def _round_up(value: float) -> float:
+def round_up(value: float) -> float:
     """The next 1, 2 or 5 times a power of ten."""
     decade = 10.0 ** np.floor(np.log10(value))
     steps = decade * np.array([1.0, 2.0, 5.0, 10.0])

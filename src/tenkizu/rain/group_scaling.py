@@ -4,13 +4,16 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tenkizu.core.errors import DataError
-from tenkizu.core.normaliser import ChannelScale
 from tenkizu.core.store import SampleStore, read_json
 from tenkizu.rain.fields import LEADS, PREVIOUS, is_field, stored_fields
 from tenkizu.rain.tables import RAIN
+
+if TYPE_CHECKING:
+    # Its module needs torch, which the processes of `prepare` can do without.
+    from tenkizu.core.normaliser import ChannelScale
 
 SCALER_FILE = "scaler_groups.json"
 
@@ -105,8 +108,8 @@ def read_scaler_groups(path: str | Path) -> Bounds:
 
 
 def group_scaled(
-    scales: Iterable[ChannelScale], bounds: Bounds, source: str | Path
-) -> list[ChannelScale]:
+    scales: "Iterable[ChannelScale]", bounds: Bounds, source: str | Path
+) -> "list[ChannelScale]":
     """Input channels with fields and P scaled to [0, 1] by group; others stay as they are.
 
     Args:

@@ -65,7 +65,9 @@ def wmse_sums(
     return (weight * error).sum(), weight.sum() if per_cell is None else cells.sum() * per_cell
 
 
-def share_divergence_sums(log_shares: Tensor, target: Tensor, cells: Tensor) -> Ratio:
+def share_divergence_sums(
+    log_shares: Tensor, target: Tensor, cells: Tensor, weight: Tensor | None = None
+) -> Ratio:
     """Kullback-Leibler divergence of the true from the predicted shares, and the number of cells.
 
     sum over hours of q (log q - log p), q = y / S the true shares; with less than
@@ -76,6 +78,7 @@ def share_divergence_sums(log_shares: Tensor, target: Tensor, cells: Tensor) -> 
         log_shares: log p, (B, 3, H, W).
         target: y, (B, 3, H, W), mm; anything in cells that are not scored.
         cells: (B, 1, H, W), bool.
+        weight: (B, 1, H, W), of each cell in both sums; None for 1.
     """
     total = target.sum(1, keepdim=True)
     cells = cells & (total > 0)
@@ -84,7 +87,11 @@ def share_divergence_sums(log_shares: Tensor, target: Tensor, cells: Tensor) -> 
     smoothed = (1 - SMOOTHING) * shares + SMOOTHING / 3
     shares = torch.where(total < SMOOTHED_BELOW_MM, smoothed, shares)
     divergence = torch.xlogy(shares, shares) - shares * log_shares
-    return torch.where(cells, divergence, 0.0).sum(), cells.sum().to(divergence.dtype)
+    divergence = torch.where(cells, divergence, 0.0)
+    counted = cells.to(divergence.dtype)
+    if weight is not None:
+        divergence, counted = weight * divergence, weight * counted
+    return divergence.sum(), counted.sum()
 
 
 def divide(term: Ratio, reduce_sum: Callable[[Tensor], Tensor] | None = None) -> Tensor:

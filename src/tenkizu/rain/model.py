@@ -40,7 +40,7 @@ from tenkizu.rain.tiles import usual_side
 log = logging.getLogger(__name__)
 
 SPACING_TOLERANCE = 0.2
-"""Relative difference in grid spacing beyond which the user is told."""
+"""Relative difference in grid spacing beyond which the user must say what to do."""
 
 
 class Disaggregator(nn.Module):
@@ -260,21 +260,42 @@ class RainModel:
                 next_step="use a model that needs nothing but rain, such as rain-only",
             )
 
+    @property
+    def spacing_range_km(self) -> tuple[float, float] | None:
+        """Least and largest grid spacing of the training; None if it is not known."""
+        known = self.metadata.get("spacing_range_km") or self.metadata.get("spacing_km")
+        return (float(min(known)), float(max(known))) if known else None
+
+    def nearest_spacing(self, grid: Grid) -> tuple[float, float] | None:
+        """The spacing of the training that is nearest to a grid's, where the grid's is far from it.
+
+        Returns:
+            Distance of rows and of columns, km: the nearer end of the range of the training where
+            it is off by more than `SPACING_TOLERANCE`, else that of the grid. None when neither is
+            off, or a spacing is not known.
+        """
+        trained, found = self.spacing_range_km, grid.spacing_km
+        if trained is None or found is None:
+            return None
+        low, high = trained
+        near = [
+            one
+            if low / (1 + SPACING_TOLERANCE) <= one <= high * (1 + SPACING_TOLERANCE)
+            else min(max(one, low), high)
+            for one in found
+        ]
+        return None if near == list(found) else (near[0], near[1])
+
     def check_grid(self, grid: Grid) -> str | None:
         """A warning when a grid's spacing is far from those of the training, else None."""
-        known = self.metadata.get("spacing_range_km") or self.metadata.get("spacing_km")
-        found = grid.spacing_km
-        if known is None or found is None:
+        trained, found = self.spacing_range_km, grid.spacing_km
+        if trained is None or found is None or self.nearest_spacing(grid) is None:
             return None
-        low, high = min(known), max(known)
-        if low / (1 + SPACING_TOLERANCE) <= min(found) and max(found) <= high * (
-            1 + SPACING_TOLERANCE
-        ):
-            return None
-        trained = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+        low, high = trained
+        known = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
         return (
             f"the grid spacing is {found[0]:.3g} x {found[1]:.3g} km, the model was trained at "
-            f"{trained} km: hours are split on the grid as it is, and scores may be lower than "
+            f"{known} km: hours are split on the grid as it is, and scores may be lower than "
             "the model's own"
         )
 

@@ -51,8 +51,7 @@ class RainModule(TrainingModule):
             ``loss_factor``.
 
     Raises:
-        ConfigError: the divergence of shares is asked of the direct head, or of tiles whose cells
-            have weights of their own.
+        ConfigError: the divergence of shares is asked of the direct head.
     """
 
     def __init__(
@@ -70,13 +69,6 @@ class RainModule(TrainingModule):
                 variable="loss.kl",
                 found=config.loss.kl,
                 expected="0 with model.head=direct",
-            )
-        if config.data.tile_stride and config.loss.kl:
-            raise ConfigError(
-                "the divergence of shares has no weights for drawn tiles",
-                variable="loss.kl",
-                found=config.loss.kl,
-                expected="0 with data.tile_stride",
             )
         self.net = net
         self.unpacking = Unpacking(net.channels)
@@ -139,7 +131,9 @@ class RainModule(TrainingModule):
         if self.loss.kl:
             logits, tau = output
             log_shares = torch.log_softmax(logits.float() / tau, dim=1)
-            yield self.loss.kl, share_divergence_sums(log_shares, target, cells)
+            # The weights of drawn tiles make it that of whole frames, as those above.
+            weight = batch.get("importance")
+            yield self.loss.kl, share_divergence_sums(log_shares, target, cells, weight)
 
     def _weighted(
         self,

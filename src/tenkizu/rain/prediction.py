@@ -5,19 +5,22 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.store import atomic
-from tenkizu.rain.cases import Cases, open_cases
+from tenkizu.rain.cases import Cases, on_chosen_grid, open_cases
 from tenkizu.rain.hourly import SourceOptions
 from tenkizu.rain.prediction_file import PredictionFile
 from tenkizu.rain.preparation import Track
+from tenkizu.rain.regridding import Regrid
 from tenkizu.rain.tables import Rain
 
 if TYPE_CHECKING:
+    from tenkizu.rain.film_roll import Roll
+    from tenkizu.rain.grib_output import GribFile
     from tenkizu.rain.model import RainModel
 
 log = logging.getLogger(__name__)
@@ -29,11 +32,6 @@ GRIB_OUTPUT = (".grib2", ".grb2", ".bin")
 """Suffixes of an output that is wanted as GRIB2."""
 
 
-class _Writer(Protocol):
-    def write(self, index: int, member: int, total: Rain, hours: Rain) -> None:
-        """Write one window; see `PredictionFile.write`."""
-
-
 def predict(
     model: str | Path,
     data: str | Path | Sequence[str | Path],
@@ -43,8 +41,13 @@ def predict(
     share: bool = False,
     track: Track | None = None,
     picture: str | Path | None = None,
+    film: str | Path | None = None,
+    regrid: Regrid | None = None,
 ) -> Path:
-    """Split every complete 3-hour window of an input into hours.
+    """Split every complete 3-hour window of an input into hours, each once.
+
+    With a model that needs forecast fields, a window is an initial time with files of its own. One
+    that cannot be read is logged and left out, and an error lists it when all others are written.
 
     Args:
         model: a run folder, an exported model folder or a shipped model's name.
@@ -58,6 +61,11 @@ def predict(
         share: also write each hour's share of its total; NetCDF only.
         track: shows progress.
         picture: PNG file to draw the window with most rain into, of an ensemble its first member.
+        film: ``.mp4`` or ``.gif`` file to draw all windows into as `video` does, of an ensemble its
+            first member. Until it is drawn its hours lie beside it, compressed, in a hidden folder.
+        regrid: for a grid whose spacing is off that of the training by more than 20 %:
+            ``conservative`` brings the totals to a grid of that spacing, by area-weighted means, on
+            which the output then is; ``native`` splits them on the grid as it is.
 
     Returns:
         The output file. NetCDF: ``rain_1h`` (time, y, x) in mm with ``time`` the end of each hour
@@ -65,9 +73,10 @@ def predict(
         dimension before y and x for an ensemble.
 
     Raises:
-        ConfigError: the output would overwrite the input, or shares are asked of a model without
-            or of GRIB2.
-        DataError: the model or the input cannot be used.
+        ConfigError: the output would overwrite the input, the film has another suffix, or shares
+            are asked of a model without or of GRIB2.
+        DataError: the model or the input cannot be used, or the spacing is off and ``regrid`` is
+            not given; or some initial times could not be read, and the others are written.
     """
     from tenkizu.rain.model import RainModel
 
@@ -78,6 +87,7 @@ def predict(
     as_grib = output.suffix.lower() in GRIB_OUTPUT
     if share and as_grib:
         raise ConfigError("GRIB2 output has no shares", variable="share", next_step="write NetCDF")
+    reel = _named(film) if film else None
     loaded = RainModel.load(model)
     if share and not loaded.net.conserves:
         raise ConfigError(
@@ -85,31 +95,85 @@ def predict(
             variable="share",
             next_step="leave --share out, or use a model with model.rescale=true",
         )
+    failed: dict[int, DataError] = {}
+    heaviest: tuple[float, int, Rain] | None = None
     with ExitStack() as stack:
         cases = stack.enter_context(open_cases(loaded, inputs, options, window_start))
-        for note in filter(None, [*cases.notes, loaded.check_grid(cases.grid)]):
+        cases = on_chosen_grid(loaded, cases, regrid)
+        for note in cases.notes:
             log.warning("%s: %s", cases.name, note)
-        part = stack.enter_context(atomic(output))
-        writer: _Writer
-        if as_grib:
-            from tenkizu.rain.grib_output import GribFile
-
-            writer = stack.enter_context(GribFile(part, cases))
-        else:
-            writer = stack.enter_context(PredictionFile(part, cases, loaded, share))
-        heaviest: tuple[float, int, Rain] | None = None
-        items = list(product(range(len(cases)), range(max(1, len(cases.members)))))
-        for i, member in track(items, "predicting") if track else items:
-            rain, fields = cases.read(i, member)
-            hours = loaded.split(rain, cases.starts[i], cases.grid, fields=fields)
-            _require_sum(cases, hours, rain[4], loaded)
-            writer.write(i, member, rain[4], hours)
-            amount = float(np.nansum(rain[4], dtype=np.float64))
-            if picture and not member and (heaviest is None or amount > heaviest[0]):
-                heaviest = amount, i, hours
-    if picture and heaviest:
-        _draw(Path(picture), cases, heaviest[1], heaviest[2], loaded)
+        roll = stack.enter_context(_roll(reel, cases, loaded)) if reel else None
+        with atomic(output) as part, _writer(part, cases, loaded, share, as_grib) as writer:
+            items = list(product(range(len(cases)), range(max(1, len(cases.members)))))
+            for i, member in track(items, "predicting") if track else items:
+                try:
+                    rain, fields = cases.read(i, member)
+                    hours = loaded.split(rain, cases.starts[i], cases.grid, fields=fields)
+                    _require_sum(cases, hours, rain[4], loaded)
+                except DataError as error:
+                    if not cases.separate or len(cases) == 1:
+                        raise
+                    failed[i] = error
+                    log.warning("%s is left out: %s", _label(cases, i), _first_line(error))
+                    continue
+                writer.write(i, member, rain[4], hours)
+                amount = float(np.nansum(rain[4], dtype=np.float64))
+                if picture and not member and (heaviest is None or amount > heaviest[0]):
+                    heaviest = amount, i, hours
+                if roll and not member:
+                    roll.keep(i, rain, hours)
+            if len(failed) == len(cases):
+                raise _left_out(cases, failed, "nothing was written")
+        if picture and heaviest:
+            _draw(Path(picture), cases, heaviest[1], heaviest[2], loaded)
+        if roll:
+            roll.write(track)
+    if failed:
+        raise _left_out(cases, failed, f"{output} holds the others")
     return output
+
+
+def _named(film: str | Path) -> Path:
+    """The name that the film gets; what draws is imported when there is something to draw."""
+    from tenkizu.rain.film import film_path
+
+    return film_path(film)
+
+
+def _roll(path: Path, cases: Cases, model: "RainModel") -> "Roll":
+    from tenkizu.rain.film_roll import Roll
+
+    return Roll(path, cases, model)
+
+
+def _writer(
+    part: Path, cases: Cases, model: "RainModel", share: bool, as_grib: bool
+) -> "GribFile | PredictionFile":
+    """What writes windows to a file."""
+    if as_grib:
+        from tenkizu.rain.grib_output import GribFile
+
+        return GribFile(part, cases)
+    return PredictionFile(part, cases, model, share)
+
+
+def _label(cases: Cases, index: int) -> str:
+    return f"{cases.reference(index).astype('datetime64[h]')} UTC"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _left_out(cases: Cases, failed: dict[int, DataError], outcome: str) -> DataError:
+    """What is said at the end of initial times that could not be split."""
+    lines = [f"\n  {_label(cases, i)}: {_first_line(error)}" for i, error in failed.items()]
+    return DataError(
+        f"{len(failed)} of {len(cases)} initial times could not be split: {outcome}"
+        + "".join(lines),
+        file=cases.name,
+        next_step="fetch the files of these initial times again",
+    )
 
 
 def _require_sum(cases: Cases, hours: Rain, total: Rain, model: "RainModel") -> None:

@@ -29,13 +29,15 @@ class PredictionFile:
 
     def __init__(self, path: Path, cases: Cases, model: "RainModel", share: bool) -> None:
         self.cases, self.share = cases, share
+        self.written: list[int] = []
         self.file = file = h5netcdf.File(path, "w")
         grid = cases.grid
         rows, columns = grid.y_name, grid.x_name
         members = {"member": len(cases.members)} if cases.members else {}
         file.dimensions = {
-            "time": 3 * len(cases),
-            "window": len(cases),
+            # Unlimited: windows that cannot be read take no place.
+            "time": None,
+            "window": None,
             "bounds": 2,
             **members,
             rows: grid.shape[0],
@@ -47,15 +49,21 @@ class PredictionFile:
                 "title": "Hourly rain disaggregated from 3-hour totals",
                 "source": f"tenkizu {__version__}, model {model.metadata.get('name')}, weights "
                 f"{model.weights_hash}; totals from {cases.name} ({cases.variable})",
-                "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} tenkizu rain predict",
+                "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} tenkizu rain predict"
+                + (f" --regrid conservative: {cases.remap.describe()}" if cases.remap else ""),
                 "tenkizu_model": str(model.metadata.get("name")),
                 "tenkizu_weights_sha256": str(model.metadata["weights_sha256"]),
             }
         )
-        self._times(np.array(cases.starts, "datetime64[m]"))
+        if cases.remap:
+            file.attrs["tenkizu_regridding"] = cases.remap.describe()
+        self._times()
         # orient() turns the last two axes; a column and a row turn one each.
         self._coordinate(rows, cases.orient(grid.y[:, None])[:, 0])
         self._coordinate(columns, cases.orient(grid.x[None, :])[0])
+        if cases.remap:
+            self._bounds(rows, cases.orient(cases.remap.y_edges[:, None])[:, 0])
+            self._bounds(columns, cases.orient(cases.remap.x_edges[None, :])[0])
         if members:
             number = file.create_variable(
                 "member", ("member",), np.int32, data=np.array(cases.members, np.int32)
@@ -79,7 +87,8 @@ class PredictionFile:
             ("window", *members, rows, columns),
             {
                 "standard_name": "lwe_thickness_of_precipitation_amount",
-                "long_name": "given rain in the three hours ending at window",
+                "long_name": "given rain in the three hours ending at window"
+                + ", regridded" * bool(cases.remap),
                 "units": "mm",
                 "cell_methods": "window: sum (interval: 3 hours)",
             },
@@ -95,46 +104,56 @@ class PredictionFile:
                 },
             )
 
-    def _times(self, starts: Any) -> None:  # noqa: ANN401
-        """Time axes in minutes since 1970, with bounds; hours end 1, 2, 3 h after the start."""
-        minutes = (starts - EPOCH).astype(np.int64)
-        references = [self.cases.reference(i) for i in range(len(self.cases))]
-        hour_ends = (minutes[:, None] + np.array([60, 120, 180])).ravel()
+    def _times(self) -> None:
+        """Time axes in minutes since 1970, with bounds; `write` fills them."""
         units = {"units": "minutes since 1970-01-01 00:00:00", "calendar": "standard"}
         axes = {
-            "time": (
-                ("time",),
-                hour_ends,
-                {
-                    "standard_name": "time",
-                    "axis": "T",
-                    "long_name": "end of the hour",
-                    "bounds": "time_bnds",
-                },
-            ),
-            "time_bnds": (("time", "bounds"), np.stack([hour_ends - 60, hour_ends], 1), {}),
-            "window": (
-                ("window",),
-                minutes + 180,
-                {
-                    "standard_name": "time",
-                    "long_name": "end of the 3-hour window",
-                    "bounds": "window_bnds",
-                },
-            ),
-            "window_bnds": (("window", "bounds"), np.stack([minutes, minutes + 180], 1), {}),
-            "forecast_reference_time": (
-                ("time",),
-                np.repeat((np.array(references, "datetime64[m]") - EPOCH).astype(np.int64), 3),
-                {
-                    "standard_name": "forecast_reference_time",
-                    "long_name": "initial time t0 of the window's forecast",
-                },
-            ),
+            "time": {
+                "standard_name": "time",
+                "axis": "T",
+                "long_name": "end of the hour",
+                "bounds": "time_bnds",
+            },
+            "time_bnds": {},
+            "window": {
+                "standard_name": "time",
+                "long_name": "end of the 3-hour window",
+                "bounds": "window_bnds",
+            },
+            "window_bnds": {},
+            "forecast_reference_time": {
+                "standard_name": "forecast_reference_time",
+                "long_name": "initial time t0 of the window's forecast",
+            },
         }
-        for name, (dimensions, values, attributes) in axes.items():
-            variable = self.file.create_variable(name, dimensions, np.int64, data=values)
-            variable.attrs.update(attributes | ({} if name.endswith("_bnds") else units))
+        for name, attributes in axes.items():
+            axis = "window" if name.startswith("window") else "time"
+            bounds = name.endswith("_bnds")
+            variable = self.file.create_variable(
+                name,
+                (axis, "bounds") if bounds else (axis,),
+                np.int64,
+                chunks=(1024, 2) if bounds else (1024,),
+            )
+            variable.attrs.update(attributes if bounds else attributes | units)
+
+    def _next(self, index: int) -> None:
+        """Make room for a window, and write its times; hours end 1, 2, 3 h after its start."""
+        row = len(self.written)
+        self.written.append(index)
+        self.file.resize_dimension("window", row + 1)
+        self.file.resize_dimension("time", 3 * row + 3)
+        start, reference = (
+            int((one.astype("datetime64[m]") - EPOCH).astype(np.int64))
+            for one in (self.cases.starts[index], self.cases.reference(index))
+        )
+        ends = start + np.array([60, 120, 180])
+        hours = slice(3 * row, 3 * row + 3)
+        self.file["time"][hours] = ends
+        self.file["time_bnds"][hours] = np.stack([ends - 60, ends], 1)
+        self.file["forecast_reference_time"][hours] = reference
+        self.file["window"][row] = start + 180
+        self.file["window_bnds"][row] = (start, start + 180)
 
     def _coordinate(self, name: str, values: Any) -> None:  # noqa: ANN401
         grid = self.cases.grid
@@ -149,6 +168,12 @@ class PredictionFile:
             kind = f"projection_{'y' if row else 'x'}_coordinate"
             units = grid.units
         variable.attrs.update({"standard_name": kind, "units": units, "axis": "Y" if row else "X"})
+
+    def _bounds(self, name: str, edges: Any) -> None:  # noqa: ANN401
+        """Borders of the cells along an axis, for a grid that is not the source's."""
+        bounds = np.stack([edges[:-1], edges[1:]], axis=1)
+        self.file[name].attrs["bounds"] = f"{name}_bnds"
+        self.file.create_variable(f"{name}_bnds", (name, "bounds"), np.float64, data=bounds)
 
     def _variable(self, name: str, dimensions: tuple[str, ...], attributes: dict[str, Any]) -> None:
         # zlib, not zstd: every NetCDF tool reads it without a plugin.
@@ -165,20 +190,23 @@ class PredictionFile:
         variable.attrs.update(attributes)
 
     def write(self, index: int, member: int, total: Rain, hours: Rain) -> None:
-        """Write one window.
+        """Write one window, after those before it.
 
         Args:
-            index: of the window.
+            index: of the window; those that are never written are not in the file.
             member: index of the member; 0 where there are none.
             total: S, (H, W), mm.
             hours: (3, H, W), mm.
         """
         orient = self.cases.orient
-        window = slice(3 * index, 3 * index + 3)
+        if self.written[-1:] != [index]:
+            self._next(index)
+        row = len(self.written) - 1
+        window = slice(3 * row, 3 * row + 3)
         # Without an ensemble there is no such axis.
         place = (member,) if self.cases.members else ()
         self.file["rain_1h"][window, *place] = orient(hours)
-        self.file["rain_3h"][index, *place] = orient(total)
+        self.file["rain_3h"][row, *place] = orient(total)
         if self.share:
             with np.errstate(invalid="ignore", divide="ignore"):
                 shares = np.where(total > 0, hours / total, np.nan)

@@ -96,7 +96,13 @@ def prepare_all(
     return {name: prepare(part, overwrite, track) for name, part in config.parts().items()}
 
 
-def prepare(config: RainConfig, overwrite: bool = False, track: Track | None = None) -> SampleStore:
+def prepare(
+    config: RainConfig,
+    overwrite: bool = False,
+    track: Track | None = None,
+    workers: int | None = 1,
+    scheduler: str | None = None,
+) -> SampleStore:
     """Make the sample store of a configuration's (first) source, or open it if it is there.
 
     Windows are read one at a time. A month that is finished is kept when the run is interrupted.
@@ -107,8 +113,13 @@ def prepare(config: RainConfig, overwrite: bool = False, track: Track | None = N
         config: the run.
         overwrite: replace a store made from other settings or files.
         track: shows progress.
+        workers: processes on this machine that make a store of MSM forecasts, a month each; None
+            for all processors, if the work is worth starting them. Other stores take one.
+        scheduler: address of a Dask scheduler, in place of those processes. Its workers must see
+            the files and the store under the same names.
 
     Raises:
+        ConfigError: the scheduler does not answer.
         DataError: a file cannot be used, grids differ, a split is empty, or a store of another
             plan stands in the way.
     """
@@ -118,7 +129,7 @@ def prepare(config: RainConfig, overwrite: bool = False, track: Track | None = N
             return open_prepared(config)
         from tenkizu.rain.msm.preparation import prepare_msm
 
-        return prepare_msm(config, overwrite, track)
+        return prepare_msm(config, overwrite, track, workers, scheduler)
     paths = [input_path(name) for name in data.files]
     plan_hash = _plan_hash(config, paths)
     finished = open_finished(data.store, plan_hash, overwrite)

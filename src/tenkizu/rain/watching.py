@@ -3,9 +3,10 @@
 import fcntl
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tenkizu.rain.hourly import SourceOptions
 from tenkizu.rain.msm.files import find_initial_times
 from tenkizu.rain.msm.rain_totals import NoRainError
 from tenkizu.rain.prediction import predict
+from tenkizu.rain.regridding import Regrid
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ def watch(
     suffix: str = ".nc",
     interval: float = 30.0,
     once: bool = False,
+    regrid: Regrid | None = None,
 ) -> dict[str, str]:
     """Split every file in a folder, then those that arrive, until interrupted.
 
@@ -68,6 +71,7 @@ def watch(
         suffix: ``.nc`` or ``.grib2``, the format of the predictions.
         interval: seconds between looks.
         once: take what is there and stop; files are then trusted to be whole.
+        regrid: as of `predict`.
 
     Returns:
         The outcome of each input: ``done``, ``skipped: `` for GRIB2 without rain, or ``failed: ``
@@ -90,6 +94,7 @@ def watch(
         )
     # Fails now rather than at the first file.
     fields = any(is_field(name) for name in RainModel.load(model).net.channels)
+    split = partial(predict, model, options=options, window_start=window_start, regrid=regrid)
     output.mkdir(parents=True, exist_ok=True)
     with _alone(output):
         state = read_json(output / STATE, "the record of a watch") if _exists(output) else {}
@@ -100,7 +105,7 @@ def watch(
                 if _settled(state.get(name), stamp) or not (once or before.get(name) == stamp):
                     continue
                 target = output / f"{name}{suffix}"
-                _split(state, unit, stamp, target, (model, options, window_start))
+                _split(state, unit, stamp, target, split)
             if once:
                 return {name: entry["outcome"] for name, entry in state.items()}
             before = {name: stamp for name, (_, stamp) in looked.items()}
@@ -112,7 +117,7 @@ def _split(
     unit: _Unit,
     stamp: list[list[int]],
     target: Path,
-    how: tuple[str | Path, SourceOptions | None, int],
+    split: Callable[[tuple[Path, ...], Path], Path],
 ) -> None:
     """Split one input and record what became of it."""
     record = target.parent / STATE
@@ -125,9 +130,8 @@ def _split(
         log.error("%s: %s", unit.name, entry["outcome"])
     else:
         write_json(record, state)
-        model, options, window_start = how
         try:
-            predict(model, unit.files, target, options, window_start)
+            split(unit.files, target)
             entry["outcome"] = "done"
             log.info("%s: written %s", unit.name, target)
         except NoRainError as error:

@@ -140,6 +140,7 @@ def _of_msm(paths: Sequence[Path], needed: Sequence[str]) -> Cases:
         notes=[f"left out, since files are missing: {skipped} of {len(times)} initial times"]
         if skipped
         else [],
+        separate=True,
     )
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenkizu.core.errors import DataError
+from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.parallel import run_tasks, usable_cpus
-from tenkizu.core.store import plain, write_json
+from tenkizu.core.store import plain, write_json, write_text
 from tenkizu.rain.derived_blocks import Track
 from tenkizu.rain.msm.check_piece import LAGS, CheckTask, PieceResult, check_piece
+from tenkizu.rain.msm.check_report import as_markdown
 from tenkizu.rain.msm.check_rules import RULES, Finding
 from tenkizu.rain.msm.check_together import (
     best_lag,
@@ -45,19 +46,29 @@ def check(
 
     Args:
         paths: monthly files, folders of them, or a store.
-        output: the JSON file to write; by default ``check.json`` in the (first) folder.
+        output: the JSON file to write; by default ``check.json`` in the (first) folder. Beside it
+            lies the same as Markdown, ``check.md``.
         workers: processes; by default one for each processor.
         scheduler: address of a Dask scheduler, in place of processes here.
         track: shows progress.
 
     Returns:
-        What was written: ``errors`` and ``warnings`` (numbers of findings), ``findings``,
-        ``rules``, ``months``, ``missing_per_utc_hour``, ``extremes``, ``lag_scan``, ``best_lag``,
-        ``wet_fraction_per_utc_hour`` and cells always missing or zero.
+        What was written: ``errors`` and ``warnings`` (numbers of findings), ``files``,
+        ``initial_times``, ``findings``, ``rules``, ``missing_per_utc_hour``, ``extremes``,
+        ``cells`` (always missing or zero), ``lag_scan``, ``best_lag_steps`` and
+        ``wet_per_utc_hour``; besides, the ``path``.
 
     Raises:
+        ConfigError: the output has the name of a Markdown page.
         DataError: a path is not there or holds neither.
     """
+    if output is not None and Path(output).suffix == ".md":
+        raise ConfigError(
+            "the JSON file needs another name than the Markdown page beside it",
+            variable="output",
+            found=output,
+            expected="a name such as check.json",
+        )
     pieces = find_pieces(paths)
     times, findings = _times(pieces)
     tasks = [CheckTask(piece, _before(times, piece)) for piece in times]
@@ -95,6 +106,7 @@ def check(
     first = Path(paths[0])
     path = Path(output) if output else (first if first.is_dir() else first.parent) / "check.json"
     write_json(path, summary)
+    write_text(path.with_suffix(".md"), as_markdown(summary))
     log.info("%s: %d errors, %d warnings", path, summary["errors"], summary["warnings"])
     return {**plain(summary), "path": str(path)}
 

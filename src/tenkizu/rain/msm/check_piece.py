@@ -106,7 +106,7 @@ def check_piece(task: CheckTask) -> PieceResult:
 def _of_structure(piece: Piece, opened: Opened) -> list[Finding]:
     """Variables, grid, times and time features."""
     findings = []
-    for one in opened.deviations:
+    for one in opened.deviations():
         rule = "grid" if one.variable in ("lat", "lon") else "variables"
         found = None if one.found is None else str(one.found)
         expected = None if one.expected is None else str(one.expected)

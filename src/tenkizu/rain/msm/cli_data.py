@@ -112,7 +112,7 @@ def check(
     Every value is read once: expected months and initial times, variables, units and grid, time
     features, hours against their sum, missing, negative, constant and implausible values, cells
     that never hold any, and a scan of lags that catches labels of another time. Writes check.json
-    and a table; the exit code is 1 if there is an error.
+    and check.md; the exit code is 1 if there is an error.
     """
     from tenkizu.core.errors import CheckFailed
     from tenkizu.rain.msm.check import check as run

@@ -1,5 +1,6 @@
 """The files of a compact store: fields as 16-bit integers, beside rain as it is."""
 
+import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -104,6 +105,8 @@ class CompactBlocks:
                         next_step="set data.layout=full",
                     )
             mapped[kind][sample, members[kind].index(name)] = packed
+            if channel == len(self.channels) - 1:
+                release(*mapped.values())
 
         return store
 
@@ -195,6 +198,16 @@ class CompactFields:
             else:
                 result[channel] = unpack(surface[self.places["surface"][channel]], channel)
         return result
+
+
+def release(*arrays: NDArray[Any]) -> None:
+    """Take what was written to memory maps out of this process; the system writes it to disk.
+
+    Else a process would seem to need as much memory as a month has bytes.
+    """
+    for array in arrays:
+        if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            array.base.madvise(mmap.MADV_DONTNEED)
 
 
 def is_compact(store: SampleStore) -> bool:

@@ -1,28 +1,26 @@
-"""Monthly files of MSM forecasts as they are, and how they differ from what they should be.
+"""Monthly files of MSM forecasts as they are, and how they differ from what they should be."""
 
-`check` and `stats` read them so; `prepare`, which also imports the files of other programs, has a
-reader of its own.
-"""
-
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import h5netcdf
 import h5py
-import hdf5plugin  # noqa: F401  (registers zstd and LZ4 with HDF5)
+import hdf5plugin  # noqa: F401  (registers zstd, LZ4 and other filters with HDF5)
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
-from tenkizu.rain.msm.monthly_writing import DIMENSIONS, EPOCH, TIME_UNITS, model_grid
+from tenkizu.rain.msm.monthly_writing import DIMENSIONS, TIME_UNITS, model_grid
 from tenkizu.rain.msm.variables import FOLLOWING, MAPS, RAIN_NAMES, TIME_FEATURES, VARIABLES
 from tenkizu.rain.netcdf import READ_ERRORS, first_line
-from tenkizu.rain.tables import RAIN
+from tenkizu.rain.tables import RAIN, Rain
+
+Map = NDArray[np.float32]
+
+_NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
 
 
 @dataclass(frozen=True)
@@ -35,47 +33,39 @@ class Deviation:
     expected: object = None
 
 
-class MonthlyFile:
+class MonthFile:
     """An open monthly file; use it in a ``with`` block, in the process that opened it.
 
+    Any file can be opened that has maps on (time, lat, lon); `deviations` says how it differs from
+    what `convert` writes. It is read by h5py, which takes a twentieth of the time of other
+    libraries for a single map.
+
     Attributes:
-        path: the file.
-        deviations: ways in which it is not what `convert` writes; a file that has some may not be
-            readable.
+        path: such as 201807.nc.
         times: t0 (n,), datetime64[m], UTC.
         grid: of all maps.
-        readable: its maps that have the dimensions and the type they should have.
-        attributes: the global attributes.
+        names: its variables, coordinates included.
+        readable: those of `MAPS` that have the dimensions and the type they should have.
 
     Raises:
-        DataError: it is no NetCDF file, or has no usable coordinates; with ``strict``, also any
-            deviation.
+        DataError: it is no NetCDF-4 file, is damaged, or has no usable coordinates.
     """
 
-    def __init__(self, path: str | Path, strict: bool = True) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._open = ExitStack()
         try:
-            # Values are read by h5py, which is 20 times as quick with a single map; its failure to
-            # open a damaged file is also the quieter one.
-            values = self._open.enter_context(h5py.File(self.path))
-            self._file = self._open.enter_context(h5netcdf.File(self.path))
+            self._file = h5py.File(self.path)
+        except READ_ERRORS as error:
+            raise self._damaged("cannot be opened", error) from error
+        try:
+            self.names = [name for name in self._file if self._is_variable(name)]
+            self.times = self._times()
+            y, x = (self._axis(name).astype(np.float64) for name in DIMENSIONS[1:])
+            self.grid = Grid("latlon", y, x)
+            self.readable = [name for name in MAPS if self._is_readable(name)]
         except READ_ERRORS as error:
             self.close()
-            raise DataError(
-                f"cannot be opened ({first_line(error)})",
-                file=self.path,
-                expected="a monthly file of `tenkizu rain convert`",
-                next_step="it may be damaged: delete it and convert the month again",
-            ) from error
-        try:
-            self.times, self.grid = self._coordinates()
-            self.attributes: dict[str, Any] = dict(self._file.attrs)
-            self.readable = [name for name in MAPS if self._is_readable(name)]
-            self._maps = {name: values[name] for name in self.readable}
-            self.deviations = list(self._deviations())
-            if strict and self.deviations:
-                self._refuse(self.deviations[0])
+            raise self._damaged("cannot be read", error) from error
         except BaseException:
             self.close()
             raise
@@ -93,34 +83,29 @@ class MonthlyFile:
         """Close the file."""
         self.close()
 
-    def __len__(self) -> int:
-        """Number of initial times."""
-        return len(self.times)
-
     def close(self) -> None:
         """Close the file."""
-        self._open.close()
+        self._file.close()
 
-    def read(self, name: str, index: int) -> NDArray[np.float32]:
+    def read(self, name: str, index: int) -> Map:
         """One map (H, W) of a variable, NaN where missing, in the units of the file.
 
         Raises:
             DataError: its bytes are damaged.
         """
         try:
-            values: NDArray[np.float32] = self._maps[name][index]
+            values: Map = self._file[name][index]
         except READ_ERRORS as error:
-            raise DataError(
-                f"cannot be read ({first_line(error)})",
-                file=self.path,
-                variable=name,
-                found=f"damage at t0 {self.times[index]}",
-                next_step="delete it and convert the month again",
-            ) from error
+            where = f"sample {index}, t0 {self.times[index]}"
+            raise self._damaged("cannot be read", error, name, where) from error
         return values
 
-    def rain(self, index: int) -> NDArray[np.float32]:
-        """Rain (6, H, W) of an initial time, mm, in the order of `tables.RAIN`.
+    def maps(self, index: int) -> dict[str, Map]:
+        """All `readable` maps (H, W) of an initial time."""
+        return {name: self.read(name, index) for name in self.readable}
+
+    def rain(self, index: int) -> Rain:
+        """Rain (6, H, W) of an initial time, mm, in the order of `tables.RAIN`, NaN where missing.
 
         Raises:
             DataError: its bytes are damaged.
@@ -133,69 +118,123 @@ class MonthlyFile:
 
     def features(self) -> dict[str, NDArray[np.float32]]:
         """The time features that the file has, (n,) each."""
-        present = [name for name in TIME_FEATURES if name in self._file.variables]
-        return {name: self._file.variables[name][:] for name in present}
+        return {name: self._file[name][:] for name in TIME_FEATURES if name in self.names}
 
-    def _coordinates(self) -> tuple[NDArray[np.datetime64], Grid]:
-        variables = self._file.variables
-        for name in DIMENSIONS:
-            if name not in variables or variables[name].dimensions != (name,):
-                self._refuse(Deviation(name, "no such coordinate", ", ".join(variables)))
-        units = variables["time"].attrs.get("units")
-        if units != TIME_UNITS:
-            self._refuse(Deviation("time", "wrong units", units, TIME_UNITS))
-        hours = np.asarray(variables["time"][:], np.int64)
-        lat, lon = (np.asarray(variables[name][:], np.float64) for name in ("lat", "lon"))
-        return EPOCH + 60 * hours, Grid("latlon", lat, lon)
-
-    def _is_readable(self, name: str) -> bool:
-        if name not in self._file.variables:
-            return False
-        variable = self._file.variables[name]
-        return bool(variable.dimensions == DIMENSIONS and variable.dtype == np.float32)
-
-    def _deviations(self) -> Iterator[Deviation]:
-        """Variables, dimensions, types and units against those of `VARIABLES`."""
-        present = set(self._file.variables) - set(DIMENSIONS)
-        for name in sorted(present - set(VARIABLES)):
-            yield Deviation(name, "an unknown variable")
-        yield from _axis_deviations(self.grid)
+    def deviations(self) -> list[Deviation]:
+        """Variables, dimensions, types and units against `VARIABLES`, and the model grid."""
+        found = []
+        time_units = self.text("time", "units")
+        if time_units != TIME_UNITS:
+            found.append(Deviation("time", "wrong units", time_units or "none", TIME_UNITS))
+        present = set(self.names) - set(DIMENSIONS)
+        found += [Deviation(name, "an unknown variable") for name in sorted(present - {*VARIABLES})]
+        found += _of_axes(self.grid)
         for name, known in VARIABLES.items():
             if name not in present:
                 if name != FOLLOWING:
-                    yield Deviation(name, "missing")
+                    found.append(Deviation(name, "missing"))
                 continue
-            variable = self._file.variables[name]
-            dimensions = DIMENSIONS[:1] if known.kind == "feature" else DIMENSIONS
-            if variable.dimensions != dimensions:
-                yield Deviation(name, "wrong dimensions", variable.dimensions, dimensions)
-            if variable.dtype != np.float32:
-                yield Deviation(name, "wrong type", variable.dtype, "float32")
-            units = variable.attrs.get("units")
-            if units != known.units:
-                yield Deviation(name, "wrong units", units or "none", known.units)
+            feature = known.kind == "feature"
+            for what, value, expected in (
+                ("dimensions", self.dimensions(name), DIMENSIONS[:1] if feature else DIMENSIONS),
+                ("type", self._file[name].dtype, np.dtype(np.float32)),
+                ("units", self.text(name, "units") or "none", known.units),
+            ):
+                if value != expected:
+                    found.append(Deviation(name, f"wrong {what}", value, expected))
+        return found
 
-    def _refuse(self, deviation: Deviation) -> None:
-        raise DataError(
-            deviation.problem,
+    def dimensions(self, name: str) -> tuple[str, ...]:
+        """Names of a variable's dimensions; empty ones where the file gives them none."""
+        array = self._file[name]
+        if array.is_scale and array.ndim == 1:
+            return (name,)
+        return tuple(axis[0].name.lstrip("/") if len(axis) else "" for axis in array.dims)
+
+    def text(self, name: str, attribute: str) -> str:
+        """An attribute of a variable, which some programs write as bytes or as an array."""
+        value = self._file[name].attrs.get(attribute, "")
+        if isinstance(value, np.ndarray) and value.size == 1:
+            value = value.item()
+        return (value.decode() if isinstance(value, bytes) else str(value)).strip()
+
+    def _is_variable(self, name: str) -> bool:
+        item = self._file[name]
+        if not isinstance(item, h5py.Dataset):
+            return False
+        return not bytes(item.attrs.get("NAME", b"")).startswith(_NO_VARIABLE)
+
+    def _is_readable(self, name: str) -> bool:
+        if name not in self.names or self._file[name].dtype != np.float32:
+            return False
+        return self.dimensions(name) == DIMENSIONS
+
+    def _axis(self, name: str) -> NDArray[Any]:
+        if name not in self.names or self._file[name].ndim != 1:
+            raise DataError(
+                "no such coordinate",
+                file=self.path,
+                variable=name,
+                found=", ".join(self.names),
+                expected=f"{name}({name})",
+                next_step="convert the month again, with --overwrite",
+            )
+        return np.asarray(self._file[name][:])
+
+    def _times(self) -> NDArray[np.datetime64]:
+        hours = self._axis("time")
+        attributes = {
+            key: self.text("time", key)
+            for key in ("units", "calendar")
+            if key in self._file["time"].attrs
+        }
+        try:
+            coded = xr.Dataset({"time": ("time", hours, attributes)})
+            times: NDArray[np.datetime64] = (
+                xr.decode_cf(coded)["time"].to_numpy().astype("datetime64[m]")
+            )
+        except READ_ERRORS as error:
+            raise self.wrong("time", "times", first_line(error), TIME_UNITS) from error
+        if np.isnat(times).any():
+            raise self.wrong("time", "times", "a missing value", TIME_UNITS)
+        return times
+
+    def wrong(self, name: str, what: str, found: object, expected: object) -> DataError:
+        """The error that something is not as in a monthly file."""
+        return DataError(
+            f"{what} not as in a monthly file of MSM forecasts",
             file=self.path,
-            variable=deviation.variable,
-            found=deviation.found,
-            expected=deviation.expected,
-            next_step="convert the month again, with --overwrite",
+            variable=name,
+            found=found,
+            expected=expected,
+        )
+
+    def _damaged(
+        self, what: str, error: Exception, name: str | None = None, where: str | None = None
+    ) -> DataError:
+        return DataError(
+            f"{what} ({first_line(error)})",
+            file=self.path,
+            variable=name,
+            found=where,
+            expected=None if where else "a monthly NetCDF-4 file",
+            next_step="it may be damaged: delete it and make the month again with "
+            "`tenkizu rain convert`",
         )
 
 
-def _axis_deviations(grid: Grid) -> Iterator[Deviation]:
+def _of_axes(grid: Grid) -> list[Deviation]:
     """Rows and columns must be consecutive nodes of the model grid, north and west first."""
-    whole = model_grid(None)
+    whole, found = model_grid(None), []
     for name, values, nodes in (("lat", grid.y, whole.y), ("lon", grid.x, whole.x)):
         start = int(np.abs(nodes - values[:1]).argmin()) if values.size else 0
         expected = nodes[start : start + len(values)]
         if len(expected) != len(values) or not np.allclose(values, expected, rtol=0, atol=1e-4):
-            yield Deviation(
+            deviation = Deviation(
                 name,
                 "not consecutive nodes of the model grid",
                 f"{len(values)} from {values[0]:g} to {values[-1]:g}" if values.size else "none",
                 f"some of {len(nodes)} from {nodes[0]:g} to {nodes[-1]:g}",
             )
+            found.append(deviation)
+    return found

@@ -14,7 +14,7 @@ from tenkizu.core.grid import Grid
 from tenkizu.core.store import SampleStore
 from tenkizu.rain.fields import units_of
 from tenkizu.rain.msm.compact_blocks import CompactFields, is_compact
-from tenkizu.rain.msm.monthly import Deviation, MonthlyFile
+from tenkizu.rain.msm.monthly import Deviation, MonthFile
 from tenkizu.rain.msm.variables import MAPS, RAIN_NAMES, VARIABLES
 from tenkizu.rain.tables import RAIN
 
@@ -56,12 +56,10 @@ class Opened(Protocol):
     Attributes:
         times: t0 (n,), datetime64[m].
         grid: of all maps.
-        deviations: ways in which it is not what `convert` or `prepare` writes.
     """
 
     times: NDArray[np.datetime64]
     grid: Grid
-    deviations: list[Deviation]
 
     def maps(self, index: int) -> Maps:
         """All maps (H, W) of an initial time by their names in a monthly file."""
@@ -72,16 +70,8 @@ class Opened(Protocol):
     def features(self) -> dict[str, NDArray[np.float32]]:
         """Time features (n,) that are kept."""
 
-
-class _Month:
-    """A monthly file."""
-
-    def __init__(self, file: MonthlyFile) -> None:
-        self.file, self.times, self.grid = file, file.times, file.grid
-        self.deviations, self.rain, self.features = file.deviations, file.rain, file.features
-
-    def maps(self, index: int) -> Maps:
-        return {name: self.file.read(name, index) for name in self.file.readable}
+    def deviations(self) -> list[Deviation]:
+        """Ways in which it is not what `convert` or `prepare` writes."""
 
 
 class _Block:
@@ -96,7 +86,6 @@ class _Block:
         self.fields = arrays.get("fields", {}).get("channels", [])
         self.compact = CompactFields(store) if is_compact(store) else None
         self.planes = arrays["rain"]["channels"]
-        self.deviations = list(_store_deviations(arrays))
 
     def maps(self, index: int) -> Maps:
         rain = zip(self.planes, self.store.read("rain", self.first + index), strict=True)
@@ -116,6 +105,9 @@ class _Block:
 
     def features(self) -> dict[str, NDArray[np.float32]]:
         return {}
+
+    def deviations(self) -> list[Deviation]:
+        return list(_store_deviations(self.store.meta["arrays"]))
 
 
 def _store_deviations(arrays: dict[str, Any]) -> Iterator[Deviation]:
@@ -174,5 +166,14 @@ def open_piece(piece: Piece, strict: bool = True) -> Iterator[Opened]:
     if piece.count is not None:
         yield _Block(SampleStore(piece.path), piece.first, piece.count)
         return
-    with MonthlyFile(piece.path, strict) as file:
-        yield _Month(file)
+    with MonthFile(piece.path) as file:
+        for deviation in file.deviations() if strict else ():
+            raise DataError(
+                deviation.problem,
+                file=file.path,
+                variable=deviation.variable,
+                found=deviation.found,
+                expected=deviation.expected,
+                next_step="convert the month again, with --overwrite",
+            )
+        yield file

@@ -2,15 +2,9 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tenkizu.core.config import config_hash
 from tenkizu.core.errors import ConfigError, DataError
@@ -19,16 +13,15 @@ from tenkizu.core.periods import SPLITS
 from tenkizu.core.store import SampleStore, StoreWriter, open_finished, plain
 from tenkizu.core.verification import Tally
 from tenkizu.rain.config import RainConfig
-from tenkizu.rain.derived_blocks import DerivedBlocks, Track
+from tenkizu.rain.derived_blocks import Track
 from tenkizu.rain.fields import field_names
 from tenkizu.rain.fingerprints import fingerprint
 from tenkizu.rain.group_scaling import Bounds, read_scaler_groups
-from tenkizu.rain.msm.compact_blocks import CompactBlocks, bytes_per_sample
-from tenkizu.rain.msm.field_summaries import FieldSummary
 from tenkizu.rain.msm.importing import require_rain_bounds
-from tenkizu.rain.msm.month_files import MonthFile, month_paths
+from tenkizu.rain.msm.month_blocks import Month, MonthBlocks, StorePlan
+from tenkizu.rain.msm.month_samples import MonthSamples, month_paths
+from tenkizu.rain.msm.side_by_side import make_months, workers_for
 from tenkizu.rain.prepared import BEFORE_WINDOW, open_prepared, split_by_t0
-from tenkizu.rain.summaries import Summary
 from tenkizu.rain.tables import RAIN, Rain, check_units, window_tables
 
 log = logging.getLogger(__name__)
@@ -42,41 +35,28 @@ FIRST_LOOK = 64
 _STEPS_A_DAY = 8
 
 
-@dataclass(frozen=True)
-class Month:
-    """What a monthly file gives to the store.
-
-    Attributes:
-        name: such as 201807.
-        path: the file.
-        picked: positions of its samples that are in a split.
-        starts: of their windows, UTC.
-        splits: of each.
-        has_following: whether it has N.
-    """
-
-    name: str
-    path: Path
-    picked: list[int]
-    starts: list[np.datetime64]
-    splits: list[str]
-    has_following: bool
-
-
 def prepare_msm(
-    config: RainConfig, overwrite: bool = False, track: Track | None = None
+    config: RainConfig,
+    overwrite: bool = False,
+    track: Track | None = None,
+    workers: int | None = 1,
+    scheduler: str | None = None,
 ) -> SampleStore:
     """Make the store of ``data.source=msm`` from the files in ``data.msm``, or open it.
 
-    One field of one sample is in memory at a time. A month that is finished is kept when the run
-    is interrupted.
+    One field of one sample is in memory at a time, in each process. A month that is finished is
+    kept when the run is interrupted, and the store does not depend on how many processes make it.
 
     Args:
         config: the run.
         overwrite: replace a store made from other settings or files.
         track: shows progress.
+        workers: processes on this machine, each making a month; None for all processors.
+        scheduler: address of a Dask scheduler, in place of processes here. Its workers must see
+            the files and the store under the same names.
 
     Raises:
+        ConfigError: ``data.scaler_file`` is of no use, or the scheduler does not answer.
         DataError: a file cannot be used, months are missing, grids differ, a split is empty,
             values are missing or not in the units they must be in, or a store of another plan
             stands in the way.
@@ -93,15 +73,15 @@ def prepare_msm(
     bounds = read_scaler_groups(data.scaler_file) if data.scaler_file else None
     if bounds is not None and data.scaler_file is not None and _scaled(config, paths, bounds):
         require_rain_bounds(bounds, data.scaler_file)
-    months, grid, units = _plan(config, paths, bounds)
+    months, plan = _plan(config, paths, bounds)
     log.info(
         "%d months, %d samples of %.1f MB on %s",
         len(months),
         sum(len(month.picked) for month in months),
-        bytes_per_sample(data.layout, units, 5 + _following(months), grid) / 1e6,
-        grid.describe(),
+        plan.sample_bytes / 1e6,
+        plan.grid.describe(),
     )
-    _write(config, months, grid, units, bounds, plan_hash, track or (lambda items, _: items))
+    _write(plan, months, plan_hash, track or (lambda items, _: items), workers, scheduler)
     return open_prepared(config)
 
 
@@ -123,7 +103,7 @@ def _plan_hash(config: RainConfig, paths: dict[str, Path]) -> str:
 
 def _scaled(config: RainConfig, paths: dict[str, Path], bounds: Bounds) -> bool:
     """Whether the first file is scaled to 0-1; without that the scaling may be of no use."""
-    with MonthFile(next(iter(paths.values())), [], bounds) as file:
+    with MonthSamples(next(iter(paths.values())), [], bounds) as file:
         scaled = file.scaled
     if not scaled and config.data.scaling == "standard":
         raise ConfigError(
@@ -136,8 +116,8 @@ def _scaled(config: RainConfig, paths: dict[str, Path], bounds: Bounds) -> bool:
 
 def _plan(
     config: RainConfig, paths: dict[str, Path], bounds: Bounds | None
-) -> tuple[list[Month], Grid, dict[str, str]]:
-    """The samples to store, their grid and the units of the fields; every file is looked at.
+) -> tuple[list[Month], StorePlan]:
+    """The samples to store, and what they have in common; every file is looked at.
 
     Raises:
         DataError: grids differ, or a split is empty.
@@ -148,7 +128,7 @@ def _plan(
     units: dict[str, str] = {}
     early: list[Rain] = []
     for month, path in paths.items():
-        with MonthFile(path, channels, bounds) as file:
+        with MonthSamples(path, channels, bounds) as file:
             if grid is not None and not file.grid.same_as(grid):
                 raise DataError(
                     "the grid differs from the first file's",
@@ -176,10 +156,9 @@ def _plan(
             absent = _STEPS_A_DAY * int(days.astype(int)) - len(starts)
             if absent:
                 log.info("%s: %d initial times are not there", path.name, absent)
-            kept = [str(splits[i]) for i in picked]
-            name = month.replace("-", "")
-            place = [starts[i] for i in picked]
-            months.append(Month(name, path, picked, place, kept, file.has_following))
+            name, place = month.replace("-", ""), [starts[i] for i in picked]
+            of_each = [str(splits[i]) for i in picked]
+            months.append(Month(name, path, picked, place, of_each, file.has_following))
             if file.scaled:
                 early += _spread(file, months[-1], len(paths))
     if grid is None:  # month_paths gives at least one
@@ -197,87 +176,48 @@ def _plan(
         tally = sum((window_tables(rain, config.loss) for rain in early), Tally())
         line = check_units(tally, config.data.checks, str(next(iter(paths.values())).parent))
         log.info("imported rain, %d samples: %s", len(early), line)
-    return [month for month in months if month.picked], grid, units
+    kept = [month for month in months if month.picked]
+    planes = len(RAIN) if any(month.has_following for month in kept) else len(RAIN) - 1
+    return kept, StorePlan(config, grid, units, planes, bounds)
 
 
-def _spread(file: MonthFile, month: Month, files: int) -> list[Rain]:
+def _spread(file: MonthSamples, month: Month, files: int) -> list[Rain]:
     """Rain of some training samples of a scaled file, evenly spread, for a first look."""
     training = [i for i, s in zip(month.picked, month.splits, strict=True) if s == "train"]
     count = min(len(training), -(-FIRST_LOOK // files))
     chosen = [training[k * len(training) // count] for k in range(count)]
-    return [_six(file.rain(i)) for i in chosen]
-
-
-def _six(rain: Rain) -> Rain:
-    """Rain with all planes of `RAIN`, NaN where there is none."""
-    missing = np.full((len(RAIN) - len(rain), *rain.shape[1:]), np.nan, np.float32)
-    return np.concatenate([rain, missing])
-
-
-def _following(months: list[Month]) -> bool:
-    """Whether the store keeps N: some month has it."""
-    return any(month.has_following for month in months)
+    return [file.rain(i) for i in chosen]
 
 
 def _write(
-    config: RainConfig,
+    plan: StorePlan,
     months: list[Month],
-    grid: Grid,
-    units: dict[str, str],
-    bounds: Bounds | None,
     plan_hash: str,
     track: Track,
+    workers: int | None,
+    scheduler: str | None,
 ) -> None:
     """Write the store month by month and sum up its statistics."""
-    data, channels = config.data, list(units)
-    writer = StoreWriter(data.store, plan_hash)
-    derived = DerivedBlocks(writer, config, grid.shape, track)
-    planes = len(RAIN) if _following(months) else len(RAIN) - 1
-    compact = CompactBlocks(writer, channels, grid) if data.layout == "compact" else None
-    blocks: dict[str, list[dict[str, Any]]] = {"rain": [], "fields": []}
-    rain_parts, field_parts = [], []
+    config = plan.config
+    writer = StoreWriter(config.data.store, plan_hash)
+    count = workers_for(plan, months, workers)
+    if count > 1 or scheduler is not None:
+        make_months(writer.part, plan, months, count, scheduler, track)
+    blocks = MonthBlocks(writer, plan, track)
     first = 0
     for month in months:
-        count = len(month.picked)
-        with MonthFile(month.path, channels, bounds) as file:
-            fill = _fill_rain(config, file, month, track)
-            shape = (count, planes, *grid.shape)
-            rain_parts.append(Summary.from_json(writer.block(f"rain_{month.name}", shape, fill)))
-            if compact is not None:
-                walk = _fields(file, month, channels, track)
-                summary = compact.block(month.name, first, count, walk)
-                field_parts.append(FieldSummary.from_json(summary))
-            elif channels:
-                shape = (count, len(channels), *grid.shape)
-                fill = _fill_fields(file, month, channels, track)
-                summary = writer.block(f"fields_{month.name}", shape, fill)
-                field_parts.append(FieldSummary.from_json(summary))
-        for name, entries in blocks.items():
-            file_name = f"{name}_{month.name}.npy"
-            entries.append({"file": file_name, "first": first, "count": count})
-        derived.add(month.name, first)
-        first += count
-    whole: Summary = reduce(add, rain_parts)
-    described = whole.described()
-    arrays: dict[str, Any] = {
-        "rain": {"channels": RAIN[:planes], "units": "mm", "blocks": blocks["rain"]}
-    }
-    if channels:
-        described["statistics"]["fields"] = reduce(add, field_parts).described()
-        entry: dict[str, Any] = {"channels": channels, "units": list(units.values())}
-        kept = {"blocks": blocks["fields"]} if compact is None else {"compact": compact.meta()}
-        arrays["fields"] = entry | kept
+        blocks.add(month, first)
+        first += len(month.picked)
     meta = {
         "kind": "rain",
         "plan_hash": plan_hash,
         "n_samples": first,
         "starts": [str(start) for month in months for start in month.starts],
         "splits": [split for month in months for split in month.splits],
-        "grid": grid.to_json(),
-        "layout": data.layout,
-        "bytes_per_sample": bytes_per_sample(data.layout, units, planes, grid),
-        "arrays": arrays | derived.arrays,
-        **described,
+        "grid": plan.grid.to_json(),
+        "layout": config.data.layout,
+        "bytes_per_sample": plan.sample_bytes,
+        **blocks.described(),
         "source": {
             "files": [month.path.name for month in months],
             "variable": "rain of MSM forecasts",
@@ -285,61 +225,8 @@ def _write(
         },
         "config": config.model_dump(mode="json", include={"data", "loss"}),
     }
-    if bounds is not None and data.scaler_file is not None:
-        meta["source"]["scaler_file"] = data.scaler_file.name
+    if plan.bounds is not None and config.data.scaler_file is not None:
+        meta["source"]["scaler_file"] = config.data.scaler_file.name
     store = writer.finish(plain(meta))
     counts = Counter(meta["splits"])
     log.info("store %s: %s", store.path, ", ".join(f"{counts[s]} {s}" for s in SPLITS if counts[s]))
-
-
-def _fill_rain(
-    config: RainConfig, file: MonthFile, month: Month, track: Track
-) -> Callable[[Rain], dict[str, Any]]:
-    """Writes the rain of a month, and sums it up."""
-
-    def fill(array: Rain) -> dict[str, Any]:
-        part = Summary()
-        samples = zip(month.picked, month.starts, month.splits, strict=True)
-        for i, (index, start, split) in enumerate(track(list(samples), f"rain of {month.name}")):
-            rain = _six(file.rain(index))
-            array[i] = rain[: array.shape[1]]
-            part.add(start, split, rain, config.loss)
-        return part.to_json()
-
-    return fill
-
-
-Walk = Callable[[Callable[[int, int, NDArray[np.float32]], None]], dict[str, Any]]
-"""Gives every field to a function of (sample, channel, field), and returns their summary."""
-
-
-def _fields(file: MonthFile, month: Month, channels: list[str], track: Track) -> Walk:
-    """Reads the fields of a month one by one, and sums up those of training samples."""
-
-    def walk(store: Callable[[int, int, NDArray[np.float32]], None]) -> dict[str, Any]:
-        part = FieldSummary(channels)
-        samples = list(zip(month.picked, month.splits, strict=True))
-        for i, (index, split) in enumerate(track(samples, f"fields of {month.name}")):
-            for j, channel in enumerate(channels):
-                field = file.field(channel, index)
-                store(i, j, field)
-                if split == "train":
-                    part.add(j, field)
-        return part.to_json()
-
-    return walk
-
-
-def _fill_fields(
-    file: MonthFile, month: Month, channels: list[str], track: Track
-) -> Callable[[NDArray[np.float32]], dict[str, Any]]:
-    """Writes the fields of a month as they are."""
-    walk = _fields(file, month, channels, track)
-
-    def fill(array: NDArray[np.float32]) -> dict[str, Any]:
-        def store(sample: int, channel: int, field: NDArray[np.float32]) -> None:
-            array[sample, channel] = field
-
-        return walk(store)
-
-    return fill

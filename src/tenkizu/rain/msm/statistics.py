@@ -185,6 +185,7 @@ def summarise(tally: Tally) -> dict[str, Any]:
         "wet_patterns": {f"{c:03b}": int(count) for c, count in enumerate(patterns)},
         "wet_hours": {str(k): int(count) for k, count in enumerate(wet)},
         "wet_hours_share": {str(k): float(ratio(count, cells[0])) for k, count in enumerate(wet)},
+        "partly_wet_share_of_rainy": float(ratio(wet[1] + wet[2], cells[0] - wet[0])),
         "hourly": {
             "edges_mm": [0.0, *edges[0]],
             "counts": hourly.tolist(),

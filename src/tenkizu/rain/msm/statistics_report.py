@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from tenkizu.core import charts
 from tenkizu.core.store import write_json, write_text
+from tenkizu.rain.msm.markdown import number, table
 
 TITLES = {"all": "all cells", "all_wet": "all three hours wet"}
 """The two populations in words."""
@@ -54,20 +55,20 @@ def as_markdown(summary: Mapping[str, Any]) -> str:
             value: Any = population
             for key in keys:
                 value = value[key]
-            cells.append(" / ".join(_number(v) for v in value.values()))
+            cells.append(" / ".join(number(v) for v in value.values()))
         return [title, *cells]
 
     rows = [
         [
             "cell-times",
-            *(f"{p['cells']:,} ({_number(100 * p['share'], 2)} %)" for p in populations),
+            *(f"{p['cells']:,} ({number(100 * p['share'], 2)} %)" for p in populations),
         ],
         row("SD of hours, mean / std / max (mm)", "deviation_mm"),
         row("range, mean / std / max (mm)", "range_mm"),
         [
             f"range <= {', '.join(populations[0]['range_within'])} mm (%)",
             *(
-                ", ".join(_number(100 * v, 2) for v in p["range_within"].values())
+                ", ".join(number(100 * v, 2) for v in p["range_within"].values())
                 for p in populations
             ),
         ],
@@ -77,26 +78,43 @@ def as_markdown(summary: Mapping[str, Any]) -> str:
         ),
         [
             f"r({'), r('.join(populations[0]['correlation'])})",
-            *(", ".join(_number(v, 3) for v in p["correlation"].values()) for p in populations),
+            *(", ".join(number(v, 3) for v in p["correlation"].values()) for p in populations),
         ],
     ]
-    shares = summary["wet_hours_share"]
+    shares, cells = summary["wet_hours_share"], populations[0]["cells"]
+    at_least = summary["hourly"]["share_at_least"]
     parts = [
         "# Statistics of hourly rain in its 3-hour totals\n",
         f"{summary['initial_times']:,} initial times from {len(summary['files'])} files. "
         "S is the sum of the three hours; SD is over the three hours of a cell (divided by 3), "
         "wet is above 0.\n",
-        _table(["quantity", *TITLES.values()], rows),
+        table(["quantity", *TITLES.values()], rows),
         "\n## Wet and dry hours\n",
-        _table(
+        table(
             ["wet hours of three", "cell-times", "%"],
             [
-                [k, f"{count:,}", _number(100 * shares[k], 2)]
+                [k, f"{count:,}", number(100 * shares[k], 2)]
                 for k, count in summary["wet_hours"].items()
+            ],
+        ),
+        f"\n{number(100 * summary['partly_wet_share_of_rainy'], 2)} % of rainy cell-times have one "
+        "or two wet hours.\n",
+        table(
+            ["wet hours: 4, 5, 6", "cell-times", "%"],
+            [
+                [
+                    ", ".join(str(4 + i) for i in range(3) if name[i] == "1") or "none",
+                    f"{count:,}",
+                    number(100 * count / cells, 2),
+                ]
+                for name, count in summary["wet_patterns"].items()
             ],
         ),
         "\n![Wet patterns](wet_patterns.png)\n",
         "\n## Amounts\n",
+        "Hours of at least "
+        + ", ".join(f"{edge} mm: {number(100 * v, 4)} %" for edge, v in at_least.items())
+        + ".\n",
         *(_amounts(summary, kind, word) for kind, word in (("hourly", "hour"), ("totals", "S"))),
         "\n![Amounts](amounts.png)\n",
         "\n![Range](range.png)\n",
@@ -112,23 +130,12 @@ def _amounts(summary: Mapping[str, Any], kind: str, word: str) -> str:
     for i, (label, count) in enumerate(
         zip(_labels(summary[kind]["edges_mm"]), counts, strict=True)
     ):
-        share = _number(100 * count / total if total else math.nan, 4)
-        suggested = (_number(w[i], 2) if w else "-" for w in weights.values())
+        share = number(100 * count / total if total else math.nan, 4)
+        suggested = (number(w[i], 2) if w else "-" for w in weights.values())
         rows.append([label, f"{count:,}", share, *suggested])
     head = [f"{word} (mm)", "count", "%", "inverse_frequency", "power"]
     note = "" if weights["power"] else "\nNo weights: a bin is empty.\n"
-    return _table(head, rows) + note
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    if value is None or not math.isfinite(value):
-        return "n/a"
-    return f"{value:.{digits}f}"
+    return table(head, rows) + note
 
 
 def _labels(edges: Sequence[float]) -> list[str]:
