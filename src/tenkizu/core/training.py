@@ -82,6 +82,9 @@ class TrainingModule(pl.LightningModule):
     plateau: tuple[str, Literal["min", "max"]] = ("val_loss", "min")
     """What a plateau schedule watches, and whether less or more of it is better."""
 
+    spares_memory = False
+    """Whether memory matters more than time, as with activation checkpointing."""
+
     def __init__(self, train: TrainConfig) -> None:
         super().__init__()
         self.train_config = train
@@ -297,7 +300,7 @@ def fit(
         warnings.filterwarnings("ignore", message=expected)
     quieten_lightning()
     if not torch.cuda.is_available():
-        keep_freed_memory()
+        keep_freed_memory(sparingly=module.spares_memory)
     trainer = pl.Trainer(
         accelerator="auto",
         devices=place.local_world,

@@ -70,6 +70,7 @@ class RainModule(TrainingModule):
                 found=config.loss.kl,
                 expected="0 with model.head=direct",
             )
+        self.spares_memory = config.model.activation_checkpointing
         self.net = net
         self.unpacking = Unpacking(net.channels)
         self.loss = config.loss
