@@ -11,15 +11,10 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tenkizu.core.errors import DataError
 from tenkizu.patterns.download.sidecar import file_sha256, read_sidecar, sidecar_of
-from tenkizu.patterns.reading.maps import MapSource
 
 _SHOWN = 16
-_BEFORE = np.timedelta64(24, "h")
 
 
 def require_size(path: Path) -> None:
@@ -48,26 +43,6 @@ def require_same_bytes(paths: Sequence[Path], folder: Path | None = None) -> Non
     busy = [path for path in paths if not _compared(path, folder, wait=False)]
     for path in busy:
         _compared(path, folder, wait=True)
-
-
-def files_at(
-    source: MapSource, times: NDArray[np.datetime64], names: Sequence[str] | None = None
-) -> list[Path]:
-    """The files of a source with maps of the days of ``times``, or of a day before.
-
-    Args:
-        source: the maps.
-        times: UTC, increasing.
-        names: of the fields that count; None for all.
-    """
-    first, end = times[0] - _BEFORE, times[-1] + _BEFORE
-    found: dict[Path, None] = {}
-    for name in source.names if names is None else names:
-        for piece in source._pieces.get(name, []):
-            path = piece.file.path
-            if path not in found and ((piece.times >= first) & (piece.times < end)).any():
-                found[path] = None
-    return list(found)
 
 
 def _compared(path: Path, folder: Path | None, wait: bool) -> bool:

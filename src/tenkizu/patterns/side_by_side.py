@@ -10,7 +10,7 @@ from dataclasses import replace
 from tenkizu.core.errors import DataError
 from tenkizu.core.parallel import WorkerDied, run_tasks, usable_cpus
 from tenkizu.patterns.blocks import BLOCK_DAYS
-from tenkizu.patterns.downloaded_inputs import files_at, require_same_bytes
+from tenkizu.patterns.downloaded_inputs import require_same_bytes
 from tenkizu.patterns.physics.derive import required
 from tenkizu.patterns.year_store import BLOCKS, BlockTask, make_block
 
@@ -96,7 +96,7 @@ def make_block_elsewhere(task: BlockTask) -> list[LogLine]:
 
 def _make(task: BlockTask) -> None:
     """`make_block` of files that are still what was downloaded."""
-    require_same_bytes(files_at(task.source, task.block.times), task.folder / BLOCKS)
+    require_same_bytes(task.source.files_at(task.block.times), task.folder / BLOCKS)
     make_block(task)
 
 

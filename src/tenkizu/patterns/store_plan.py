@@ -16,7 +16,7 @@ from tenkizu.patterns.blocks import (
     require_natives,
 )
 from tenkizu.patterns.config import DataConfig, PatternsConfig
-from tenkizu.patterns.downloaded_inputs import files_at, require_same_bytes
+from tenkizu.patterns.downloaded_inputs import require_same_bytes
 from tenkizu.patterns.physics.channels import CHANNELS
 from tenkizu.patterns.physics.derive import required
 from tenkizu.patterns.reading.maps import MapSource
@@ -115,7 +115,7 @@ def fields_of(
         maps += ("msl",)
     static, mask = of_kind["static"], None
     if static:
-        require_same_bytes(files_at(source, first_time, ["sst"]))
+        require_same_bytes(source.files_at(first_time, ["sst"]))
         _, block = next(blocks_of(source, static, first_time, data.coarsen))
         mask = block["sea_mask"][0]
     origin = "ERA5 reanalysis, files " if data.source == "era5" else "files "

@@ -21,6 +21,8 @@ from tenkizu.patterns.reading.map_times import Minutes, list_times
 _OPEN_FILES = 48
 """How many files stay open at once: a year of all tasks with its neighbour's."""
 
+_DAY = np.timedelta64(24, "h")
+
 
 class MapSource:
     """Maps of named fields on one grid, over one or many files, of which only those are read.
@@ -100,6 +102,25 @@ class MapSource:
         if there.any():
             maps[there] = self._read(name, wanted[there])
         return maps
+
+    def files_at(
+        self, times: NDArray[np.datetime64], names: Sequence[str] | None = None
+    ) -> list[Path]:
+        """The files with maps at ``times``, increasing, or within a day of them.
+
+        Args:
+            times: UTC.
+            names: of the fields that count; None for all.
+        """
+        first, end = times[0] - _DAY, times[-1] + _DAY
+        pieces = (piece for name in names or self.names for piece in self._pieces.get(name, []))
+        return list(
+            dict.fromkeys(
+                piece.file.path
+                for piece in pieces
+                if ((piece.times >= first) & (piece.times < end)).any()
+            )
+        )
 
     def close(self) -> None:
         """Close all files; reading opens them again."""
