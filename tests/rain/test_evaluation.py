@@ -109,6 +109,30 @@ def test_fss_has_its_matrices_and_what_is_too_wide_is_undefined(evaluated):
     assert fss["base_rate"] == sorted(fss["base_rate"], reverse=True)
 
 
+def test_spectra_tell_how_smooth_each_method_is(evaluated):
+    _, folder = evaluated
+    spectra = read(folder)["spectra"]
+    assert (spectra["windows_used"], spectra["windows_left_out"]) == (40, 0)
+    assert (spectra["rows"], spectra["columns"]) == ([0, 23], [0, 31])
+    assert list(spectra["ratio"]) == METHODS
+    assert list(spectra["power"]) == ["truth", *METHODS]
+    for method in METHODS:
+        for hour in ("FT+4", "FT+5", "FT+6", "pooled"):
+            own, truth = (np.array(spectra["power"][m][hour]) for m in (method, "truth"))
+            np.testing.assert_allclose(spectra["ratio"][method][hour], own / truth, rtol=1e-9)
+    # A third of the total has the variance of the mean of three hours, less than that of one.
+    assert max(spectra["ratio"]["equal"]["pooled"]) < 1
+    text = (folder / "evaluation.txt").read_text()
+    lines = text[text.index("Power spectrum, ratio to the truth") :].splitlines()
+    # 4, 8 and 16 cells; the longest wave is 24 or 32 cells, and 24 is not near 32.
+    assert [len(line.split("  ")) > 3 for line in lines[4:]] == [True] * (1 + len(METHODS))
+    cells = np.array(spectra["wavelengths_cells"])
+    ring = int(np.abs(np.log(cells / 4)).argmin())
+    assert f"{spectra['wavelengths_km'][ring]:.3g} km" in lines[4]
+    assert f"{spectra['ratio']['equal']['pooled'][ring]:.3f}" in lines[6]
+    assert (folder / "spectra.png").stat().st_size > 0
+
+
 def test_scores_agree_with_the_file_itself(evaluated, tiny_rain):
     scores = read(evaluated[1])
     windows = tiny_rain.reshape(40, 3, 24, 32).astype(np.float64)

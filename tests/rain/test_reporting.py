@@ -133,6 +133,7 @@ def test_a_run_as_it_is_evaluated_now_gives_a_whole_page(evaluated):
         "Where is it better?",
         "Events",
         "Fractions skill score",
+        "Power spectrum",
         "Classes",
         "Wet hours and the heaviest hour",
         "Skill by amount, hour and season",
@@ -140,7 +141,7 @@ def test_a_run_as_it_is_evaluated_now_gives_a_whole_page(evaluated):
         "All scores as text",
     ]
     drawn = [f for f in page.figures if f.endswith(", test") or f.startswith("t0 2023")]
-    assert len(drawn) == 5
+    assert len(drawn) == 6
     assert sum(f.startswith("t0 2023-06-0") for f in drawn) == 1
     # Only the older validation lacks parts.
     assert page.missing[0] == "The history has no scores of the single epochs."

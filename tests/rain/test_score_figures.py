@@ -11,6 +11,7 @@ from tenkizu.rain.score_figures import (
     draw_performance_diagram,
     score_drawings,
 )
+from tenkizu.rain.spectra_figure import draw_spectra
 
 
 @pytest.fixture
@@ -233,11 +234,55 @@ def test_damaged_maps_are_named(tmp_path):
         draw_improvement_maps(tmp_path / "m.png", maps)
 
 
+def hours(values):
+    return {"FT+4": values, "pooled": values}
+
+
+SPECTRA = {
+    "windows_used": 7,
+    "wavelengths_km": [80.0, 40.0, 20.0],
+    "wavelengths_cells": [8.0, 4.0, 2.0],
+    "power": {
+        "truth": hours([1.0, 0.1, 0.0]),
+        "model": hours([0.9, 0.05, 0.0]),
+        "linear": hours([0.7, 0.03, 0.0]),
+        "equal": hours([0.8, 0.02, 0.0]),
+    },
+    "ratio": {
+        "model": hours([0.9, 0.5, None]),
+        "linear": hours([0.7, 0.3, None]),
+        "equal": hours([0.8, 0.2, None]),
+    },
+}
+
+
+def test_spectra_run_from_long_waves_to_short_with_their_ratio_below(tmp_path, figures):
+    draw_spectra(tmp_path / "s.png", SPECTRA)
+    power, ratio = figures[0].axes
+    assert [t.get_text() for t in power.get_legend().get_texts()] == [
+        "truth",
+        "model",
+        "equal split S/3",
+    ]
+    assert ratio.get_xlim() == (80.0, 20.0)
+    assert (power.get_xscale(), power.get_yscale(), ratio.get_yscale()) == ("log", "log", "linear")
+    np.testing.assert_array_equal(power.lines[0].get_ydata(), [1.0, 0.1, np.nan])
+    np.testing.assert_array_equal(ratio.lines[0].get_ydata(), [0.9, 0.5, np.nan])
+    assert ratio.lines[-1].get_ydata() == [1.0, 1.0]
+    assert "7 windows" in figures[0].get_suptitle()
+
+
+def test_spectra_without_a_spacing_are_in_cells(tmp_path, figures):
+    draw_spectra(tmp_path / "s.png", SPECTRA | {"wavelengths_km": None})
+    assert figures[0].axes[1].get_xlabel() == "wavelength (cells)"
+    assert figures[0].axes[1].get_xlim() == (8.0, 2.0)
+
+
 def test_an_evaluation_is_drawn_as_far_as_it_goes(tmp_path):
     assert score_drawings(tmp_path, {}) == {}
     write_maps(tmp_path / "equal_split_maps.npz")
-    drawings = score_drawings(tmp_path, {"fss": FSS, "binary_hourly": BINARY})
+    drawings = score_drawings(tmp_path, {"fss": FSS, "binary_hourly": BINARY, "spectra": SPECTRA})
     for name, draw in drawings.items():
         height, width = imread(draw(tmp_path / name)).shape[:2]
         assert (width, height % 2) == (1600, 0)
-    assert sorted(drawings) == ["fss.png", "improvement_maps.png", "performance.png"]
+    assert sorted(drawings) == ["fss.png", "improvement_maps.png", "performance.png", "spectra.png"]

@@ -34,6 +34,7 @@ from tenkizu.rain.score_text import (
     table_rows,
 )
 from tenkizu.rain.scores import summarise, window_tally
+from tenkizu.rain.spectra import Spectra
 from tenkizu.rain.tables import Rain, window_label
 
 __all__ = [
@@ -226,7 +227,7 @@ def _evaluate(
     settings = (scores.thresholds_1h, scores.categories_1h)
     neighbourhoods = (scores.fss_thresholds, scores.fss_windows)
     tally, squares, heaviest = Tally(), WindowSums(), _Heaviest(plots.cases)
-    against_equal = EqualSplit(grid.shape, land)
+    against_equal, spectra = EqualSplit(grid.shape, land), Spectra(grid.spacing_km)
     names: list[str] = []
     by_window: dict[str, float] = {}
     for start, rain, carried, fields in windows:
@@ -252,6 +253,7 @@ def _evaluate(
         errors = [own["cells"], *(own[f"sse.{m}"].sum(axis=1) for m in names)]
         squares.add(start, np.stack(errors, axis=1).astype(np.float64))
         against_equal.add(start, predicted, truth, total)
+        spectra.add(methods, truth)
         heaviest.offer(start, rain, predicted)
         by_window[window_label(start)] = float(
             skill(own["sse.model"][1].sum(), own["sse.equal"][1].sum())
@@ -270,6 +272,7 @@ def _evaluate(
         "wet_hour_mm": scores.wet_hour_mm,
         **summarise(tally, names, *settings),
         "fss": fss_scores(tally, names, *neighbourhoods, grid.spacing_km),
+        "spectra": spectra.summary(),
         "intervals": skill_intervals(squares, names),
         "equal_split": against_equal.summary(),
         "skill_by_window": by_window,

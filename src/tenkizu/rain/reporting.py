@@ -180,6 +180,11 @@ class _Report(RunReport):
                 "Fractions skill score by threshold and window",
                 "This evaluation has no fractions skill scores.",
             ),
+            "Power spectrum": lambda: drawn(
+                "spectra.png",
+                "Variance by wavelength and its ratio to the truth; below 1: too smooth",
+                "This evaluation has no power spectra.",
+            ),
             "Classes": lambda: category_tables(scores),
             "Wet hours and the heaviest hour": lambda: timing_table(scores),
             "Skill by amount, hour and season": lambda: group_tables(scores),

@@ -1,6 +1,6 @@
 """Figures of an evaluation's scores: fractions skill score and performance diagram.
 
-`score_drawings` lists these and the improvement maps for one evaluation.
+`score_drawings` lists these, the spectra and the improvement maps for one evaluation.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +19,7 @@ from tenkizu.core import charts
 from tenkizu.core.errors import DataError
 from tenkizu.rain.improvement_maps import draw_improvement_maps
 from tenkizu.rain.score_text import label_of
+from tenkizu.rain.spectra_figure import draw_spectra, drawable
 
 WIDTH_PX = 1600
 """Width of every figure."""
@@ -49,6 +50,8 @@ def score_drawings(
     fss = scores.get("fss") or {}
     if fss.get("thresholds_mm") and fss.get("windows_cells"):
         drawings["fss.png"] = partial(draw_fss_matrix, fss=fss)
+    if drawable(spectra := scores.get("spectra") or {}):
+        drawings["spectra.png"] = partial(draw_spectra, spectra=spectra)
     maps = folder / "equal_split_maps.npz"
     if maps.exists():
         drawings["improvement_maps.png"] = partial(draw_improvement_maps, maps=maps)

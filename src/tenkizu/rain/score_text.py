@@ -7,6 +7,7 @@ import numpy as np
 
 from tenkizu.rain.equal_split import TOO_FEW, UNCLEAR
 from tenkizu.rain.scores import HOURS, SUBSETS
+from tenkizu.rain.spectra import POOLED, near
 
 LABELS = {
     "model": "model",
@@ -108,6 +109,7 @@ def as_text(result: dict[str, Any]) -> str:
         *_wet(result),
         *_peak(result),
         *_fss(result["fss"], methods_of(result)),
+        *spectra_lines(result["spectra"]),
     ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
@@ -271,6 +273,25 @@ def _fss(fss: dict[str, Any], methods: Sequence[str]) -> list[str]:
             rows[-1] += map(number, fss[m][i])
     fields = ["", "fields", "", "", *map(str, fss["fields"])]
     return [*heading("Fractions skill score", note), *columns([*rows, fields])]
+
+
+def spectra_lines(spectra: dict[str, Any]) -> list[str]:
+    """The ratio of power to the truth's at four wavelengths, as `Spectra.summary` gives it."""
+    used, left_out = spectra["windows_used"], spectra["windows_left_out"]
+    title = "Power spectrum, ratio to the truth"
+    if not used:
+        return heading(title, f"None: {left_out} windows too small or with missing cells.")
+    cells, km = spectra["wavelengths_cells"], spectra["wavelengths_km"]
+    rings = [i for i in (near(cells, wanted) for wanted in (4, 8, 16, 32)) if i is not None]
+    note = "Variance at wavelengths near 4, 8, 16 and 32 cells, hours pooled; below 1: too smooth."
+    (top, bottom), (left, right) = spectra["rows"], spectra["columns"]
+    cut = f"{used} windows, {left_out} with missing cells left out; rows {top} to {bottom}, "
+    cut += f"columns {left} to {right}."
+    head = [f"{km[i]:.3g} km" if km else f"{cells[i]:.3g} cells" for i in rings]
+    rows = [
+        [label_of(m), *(number(of[POOLED][i]) for i in rings)] for m, of in spectra["ratio"].items()
+    ]
+    return [*heading(title, note), cut, *columns([["wavelength", *head], *rows])]
 
 
 def equal_split_text(result: dict[str, Any]) -> str:
