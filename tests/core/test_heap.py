@@ -17,7 +17,8 @@ def new_pages():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 before = [new_pages() for _ in range(3)]
-print(keep_freed_memory(sparingly=bool(sys.argv[1:])), min(before), [new_pages() for _ in range(3)][-1])
+taken = keep_freed_memory(sparingly=bool(sys.argv[1:]))
+print(taken, min(before), [new_pages() for _ in range(3)][-1])
 """
 
 

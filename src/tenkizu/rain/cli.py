@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tenkizu.core.console import Config, Overrides, track
+from tenkizu.rain.cli_ensemble import ensemble
+from tenkizu.rain.cli_export import export
 from tenkizu.rain.msm.cli_data import Scheduler, Workers, check, convert, stats
 from tenkizu.rain.msm.cli_inspect import inspect
 
@@ -303,6 +305,10 @@ def video(
     options = SourceOptions(var, units, time_stamp)
     path = film(model, data or None, output, options, window_start, split, vmax, track, regrid)
     typer.echo(f"written: {path}")
+
+
+app.command()(ensemble)
+app.command()(export)
 
 
 def _load(config: Path, overrides: list[str] | None) -> Any:  # noqa: ANN401 - RainConfig, lazily
