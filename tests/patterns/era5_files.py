@@ -328,7 +328,8 @@ def _write_cfgrib(path, fields, times, lat, lon, weather):
 
 def pack16(values):
     """Values (T, H, W) as GRIB stores them: 16 bits a map, in steps of a power of two."""
-    low = np.nanmin(values, axis=(1, 2), keepdims=True) if np.isfinite(values).any() else 0.0
+    # A map may hold no value at all.
+    low = np.fmin.reduce(values, axis=(1, 2), keepdims=True)
     low = np.nan_to_num(low)
     span = np.nan_to_num(
         np.nanmax(np.where(np.isnan(values), low, values), axis=(1, 2), keepdims=True) - low

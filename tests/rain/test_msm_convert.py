@@ -152,7 +152,7 @@ def test_what_was_not_there_is_listed_and_check_agrees(converted, monkeypatch):
     assert {f["rule"] for f in result["findings"]} == {"steps"}
     # Not a trace of the work is left.
     assert {p.name for p in folder.iterdir()} == {
-        "201807.nc", "201808.nc", "missing.json", "check.json",
+        "201807.nc", "201808.nc", "missing.json", "check.json", "check.md",
     }  # fmt: skip
     assert not list(folder.parent.glob(f".{folder.name}*"))
 
