@@ -156,7 +156,7 @@ def choose_grid(
     fields = any(is_field(channel) for channel in model.net.channels)
     if regrid is None or fields:
         native = "--regrid native splits hours on the grid as it is, and scores may be lower"
-        remapping = f"--regrid conservative averages to {_text(wanted)} km first; "
+        remapping = f"--regrid conservative brings it to {_text(wanted)} km first; "
         raise DataError(
             "forecast fields are not regridded"
             if regrid
