@@ -6,8 +6,10 @@ its baselines: the leave-one-source-out table of the card of the shipped model. 
 on one core, and once ten minutes to prepare the stores.
 
 ``--final`` scores the shipped model instead, on the days it never saw; ``--options`` measures what
-mirroring, time reversal and an ensemble bring at prediction time, and ``--curve`` what the amount
-of training data brings.
+mirroring, time reversal, tiles and an ensemble bring at prediction time, and ``--curve`` what the
+amount of training data brings. ``--one-spacing`` and ``--without-power`` leave one source out with
+a part of the recipe taken away. ``--card`` is all of it, one after another: every number of the
+card, in about an hour and a half on one core. What was trained before is not trained again.
 
 Skill is 1 - SSE / SSE(S/3) over cells with S >= 0.1 mm, pooled over the windows of a file; in
 brackets its 95 % interval by block bootstrap, where there are at least 8 blocks of windows.
@@ -43,6 +45,9 @@ FILES = {
     "msg": ["msg_crr_europe_hourly_20180601.nc"],
 }
 """What each source is scored on: all its windows at 00, 03, ... UTC, on the grid of the file."""
+
+WITHOUT_POWER = ["model.temperature=none", "model.tau=1.0"]
+"""Start at the shares of the carried rain themselves."""
 
 METHODS = ("model", "motion", "linear", "climatological")
 
@@ -92,9 +97,11 @@ def row(label: str, result: dict[str, Any]) -> str:
     return "  ".join(parts)
 
 
-def leave_one_out(folder: Path, names: Sequence[str], one_spacing: bool) -> None:
+def leave_one_out(
+    folder: Path, names: Sequence[str], one_spacing: bool = False, without_power: bool = False
+) -> None:
     """Train without each source in turn and score on it."""
-    config = recipe(folder, SHORT)
+    config = recipe(folder, [*SHORT, *(WITHOUT_POWER if without_power else ())])
     prepare_all(config)
     print(f"{'left out, and scored on':46}windows  " + ", ".join(METHODS))
     for name in names:
@@ -103,6 +110,8 @@ def leave_one_out(folder: Path, names: Sequence[str], one_spacing: bool) -> None
         if one_spacing:
             rest = [source | {"coarser": [1]} for source in rest]
             run_name += "_one_spacing"
+        if without_power:
+            run_name += "_without_power"
         run = trained(changed(config, run_name, rest))
         for file in FILES[name]:
             data, output = input_path(f"sample:{file}"), run / Path(file).stem
@@ -130,11 +139,12 @@ def final(folder: Path, model: str) -> None:
 def ways_to_predict(
     models: Sequence[RainModel], rain: Rain, start: np.datetime64, grid: Grid, carried: Rain
 ) -> dict[str, Rain]:
-    """Hours (3, H, W) of one window by each way to predict more than once.
+    """Hours (3, H, W) of one window by each way to predict.
 
     Views take the carried rain along, as training does.
     """
     shipped = models[0]
+    in_tiles = RainModel(shipped.net, shipped.metadata, tiles=True)
     views = [(i, j) for i in (1, -1) for j in (1, -1)]
     mirrored = [
         shipped.split(np.ascontiguousarray(rain[:, ::i, ::j]), start, grid, carried[:, ::i, ::j])
@@ -146,6 +156,7 @@ def ways_to_predict(
     members = [model.split(rain, start, grid, carried) for model in models[1:]]
     result = {
         "once": once,
+        "tile by tile": in_tiles.split(rain, start, grid, carried),
         "mean of four mirror images": np.mean(images, axis=0),
         "mean with backwards in time": (once + backwards) / 2,
     }
@@ -157,13 +168,13 @@ def ways_to_predict(
 
 
 def options(folder: Path, model: str) -> None:
-    """What predicting more than once brings, on the test periods.
+    """What predicting in tiles or more than once brings, on the test periods.
 
     The ensemble is the model and those of the leave-one-source-out table that saw both sources of
     the test periods.
     """
     members = [folder / "runs" / f"without_{name}" for name in ("radolan_rw", "knmi", "msg")]
-    models = [RainModel.load(m) for m in (model, *members) if m == model or Path(m).exists()]
+    models = [RainModel.load(model), *(RainModel.load(one) for one in members if one.exists())]
     skills: dict[str, list[str]] = {}
     names = []
     for name, store, _ in unseen(folder):
@@ -227,19 +238,27 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("rain_transfer"), help="for all files")
     parser.add_argument("--sources", nargs="+", default=list(FILES), help="to leave out")
     parser.add_argument("--one-spacing", action="store_true", help="train without coarser tiles")
+    parser.add_argument("--without-power", action="store_true", help="start at the plain shares")
     parser.add_argument("--model", default="rain-only", help="for --final and --options")
     parser.add_argument("--final", action="store_true")
     parser.add_argument("--options", action="store_true")
     parser.add_argument("--curve", action="store_true")
+    parser.add_argument("--card", action="store_true", help="all numbers of the model card")
     chosen = parser.parse_args()
-    if chosen.final:
-        final(chosen.folder, chosen.model)
-    if chosen.options:
-        options(chosen.folder, chosen.model)
-    if chosen.curve:
-        curve(chosen.folder)
-    if not (chosen.final or chosen.options or chosen.curve):
-        leave_one_out(chosen.folder, chosen.sources, chosen.one_spacing)
+    folder = chosen.folder
+    if chosen.card:
+        leave_one_out(folder, list(FILES))
+    if chosen.card or chosen.final:
+        final(folder, chosen.model)
+    if chosen.card or chosen.options:
+        options(folder, chosen.model)
+    if chosen.card or chosen.curve:
+        curve(folder)
+    if chosen.card:
+        leave_one_out(folder, ["radolan_yw"], one_spacing=True)
+        leave_one_out(folder, ["imerg", "radolan_yw", "radolan_rw"], without_power=True)
+    elif not (chosen.final or chosen.options or chosen.curve):
+        leave_one_out(folder, chosen.sources, chosen.one_spacing, chosen.without_power)
 
 
 if __name__ == "__main__":
