@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 
 from tenkizu.core.callbacks import ExponentialAverage, History, TrainingProgress
 from tenkizu.core.errors import ConfigError, DataError, TrainingError
-from tenkizu.core.heap import keep_freed_memory
+from tenkizu.core.heap import give_freed_memory_back, keep_freed_memory
 from tenkizu.core.launch import Place, quieten_lightning
 from tenkizu.core.run_config import TrainConfig
 
@@ -135,6 +135,16 @@ class TrainingModule(pl.LightningModule):
         """
         key = [self.train_config.seed, self.current_epoch, batch_idx, world()[0]]
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Lightning's own
+        """Step; where memory is spared, let go of the gradients at once.
+
+        Lightning holds them until the next forward pass is through.
+        """
+        super().optimizer_step(*args, **kwargs)
+        if self.spares_memory:
+            self.zero_grad()
+            give_freed_memory_back()
 
     def on_train_epoch_end(self) -> None:
         """Step a plateau schedule."""
