@@ -5,6 +5,7 @@ import os
 import pytest
 
 import tenkizu.core.grib_library  # noqa: F401
+from tenkizu.core import charts
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -19,3 +20,17 @@ def same_environment():
     for name in set(os.environ) - set(before) - {"PYTEST_CURRENT_TEST"}:
         del os.environ[name]
     os.environ.update({k: v for k, v in before.items() if k != "PYTEST_CURRENT_TEST"})
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures saved during a test, which are still written."""
+    kept = []
+    save = charts.save_figure
+
+    def keep(figure, path):
+        kept.append(figure)
+        return save(figure, path)
+
+    monkeypatch.setattr(charts, "save_figure", keep)
+    return kept

@@ -27,6 +27,7 @@ PERIODS = {
         "data.splits.validation=[2023-11-17/2023-11-17T12]",
         "data.splits.test=[2023-11-02/2023-11-02]",
     ],
+    "rain_ensemble": IMERG_DAY,
     "rain_imerg": IMERG_DAY,
     # One source more, on a grid of its own.
     "rain_only": [

@@ -13,9 +13,10 @@ from cds_server_answers import (
     problem,
     refusal,
 )
+from cds_server_era5 import SINGLE, UPPER
 from era5_files import VARIABLES
 
-DATASETS = ("reanalysis-era5-single-levels", "reanalysis-era5-pressure-levels")
+DATASETS = (SINGLE, UPPER)
 LICENCE = {"id": "cc-by", "revision": 1, "label": "CC-BY licence", "scope": "dataset"}
 # What the store answers without a key.
 PUBLIC = ("messages", "process", "costing", "constraints", "download")
@@ -105,7 +106,7 @@ def _costing(store, request, dataset, kind):
 
 
 def _constraints(store, request, dataset, kind):
-    levels = dataset == DATASETS[1]
+    levels = dataset == UPPER
     upper = ("z", "t", "u", "v", "r", "vo", "q", "w", "d")
     variables = [cds for name, (_, cds, *_) in VARIABLES.items() if (name in upper) == levels]
     return json_answer({"product_type": ["reanalysis"], "variable": variables})

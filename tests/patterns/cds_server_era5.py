@@ -29,9 +29,18 @@ WEEK = {
     "data_format": "netcdf",
     "download_format": "unarchived",
 }
+SINGLE, UPPER = "reanalysis-era5-single-levels", "reanalysis-era5-pressure-levels"
 PRESSURE = WEEK | {"variable": ["mean_sea_level_pressure"]}
 HEIGHT = WEEK | {"variable": ["geopotential"], "pressure_level": ["500", "1000"]}
 """Requests of three days that there are and three that there are not."""
+
+
+FILE = bytes(range(256)) * 4000
+
+
+def some_file(dataset: str, inputs: dict) -> bytes:
+    """The same bytes for any request, where it does not matter what they are."""
+    return FILE
 
 
 def era5_response(

@@ -6,6 +6,9 @@ to be read only.
 """
 
 import pytest
+from era5_files import days_of, write_file
+from refusals import tiny_yaml
+from short_runs import undrawn
 
 from tenkizu.patterns import train
 from tenkizu.patterns.config import PatternsConfig
@@ -58,3 +61,23 @@ def tiny_pattern_store(pattern_config, tmp_path_factory):
 def tiny_pattern_run(pattern_config, tiny_pattern_store, tmp_path_factory):
     """A finished run folder: two epochs."""
     return train(pattern_config(tmp_path_factory.mktemp("trained")))
+
+
+@pytest.fixture
+def yaml(pattern_config, tiny_pattern_store, tmp_path):
+    """The tiny run in a folder of its own, as a YAML file; its store is there."""
+    return tiny_yaml(pattern_config, tmp_path)
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Figures take most of a short run; the shared tiny run has them."""
+    undrawn(monkeypatch)
+
+
+@pytest.fixture
+def msl(tmp_path):
+    """A good ERA5 file of six days, to be broken."""
+    path = tmp_path / "msl.nc"
+    write_file(path, ("msl",), days_of(2001, 6))
+    return path

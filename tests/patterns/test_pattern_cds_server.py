@@ -8,14 +8,7 @@ import pytest
 import requests
 import xarray as xr
 from cds_server import CdsServer, era5_response
-from cds_server_era5 import HEIGHT, PRESSURE
-
-SINGLE, UPPER = "reanalysis-era5-single-levels", "reanalysis-era5-pressure-levels"
-FILE = bytes(range(256)) * 4000
-
-
-def some_file(dataset, inputs):
-    return FILE
+from cds_server_era5 import FILE, HEIGHT, PRESSURE, SINGLE, UPPER, some_file
 
 
 @pytest.fixture

@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 from cds_server import CdsServer, era5_response
-from cds_server_era5 import HEIGHT, PRESSURE, WEEK
+from cds_server_era5 import HEIGHT, PRESSURE, SINGLE, UPPER, WEEK
 from cds_server_grib import read_grib
-
-SINGLE, UPPER = "reanalysis-era5-single-levels", "reanalysis-era5-pressure-levels"
 
 
 def test_the_format_of_before_2024(tmp_path):

@@ -5,15 +5,8 @@ import zipfile
 import pytest
 import requests
 from cds_server import CdsServer
-from cds_server_era5 import HEIGHT, PRESSURE
+from cds_server_era5 import FILE, HEIGHT, PRESSURE, SINGLE, UPPER, some_file
 from ecmwf.datastores.processing import DownloadError
-
-SINGLE, UPPER = "reanalysis-era5-single-levels", "reanalysis-era5-pressure-levels"
-FILE = bytes(range(256)) * 4000
-
-
-def some_file(dataset, inputs):
-    return FILE
 
 
 @pytest.fixture

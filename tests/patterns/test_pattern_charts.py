@@ -40,20 +40,6 @@ def atlantic():
     return january, grid
 
 
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures saved during a test, which are still written."""
-    kept = []
-    save = charts.save_figure
-
-    def keep(figure, path):
-        kept.append(figure)
-        return save(figure, path)
-
-    monkeypatch.setattr(charts, "save_figure", keep)
-    return kept
-
-
 def texts(ax, gid):
     return [t for t in ax.findobj(lambda a: a.get_gid() == gid) if t.get_visible()]
 

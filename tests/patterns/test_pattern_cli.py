@@ -2,23 +2,14 @@
 
 import pytest
 import torch
-from refusals import refusal, run, tiny_yaml
-from short_runs import ATLANTIC, undrawn
+from refusals import refusal, run
+from short_runs import ATLANTIC
 
 from tenkizu.patterns.module import PatternModule
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 COMMANDS = ("prepare", "train", "compare", "evaluate", "predict", "report", "label-jc")
-
-
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch):
-    undrawn(monkeypatch)
-
-
-@pytest.fixture
-def yaml(pattern_config, tiny_pattern_store, tmp_path):
-    return tiny_yaml(pattern_config, tmp_path)
-
 
 # Commands and what they say when all is well.
 

@@ -14,6 +14,8 @@ from tenkizu.patterns.comparison_text import comparison_text
 from tenkizu.patterns.verification.days import DayTable
 from tenkizu.patterns.verification.scores import paired_difference
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 COLUMNS = [
     "backbone", "seed", "settings", "parameters", "best_epoch", "best_val_loss", "best_val_map",
     "map_low", "map_high", "macro_f1", "weighted_f1", "difference_to_best", "difference_low",
@@ -21,11 +23,6 @@ COLUMNS = [
 ]  # fmt: skip
 NUMBERS = [*COLUMNS[5:11], "seconds"]
 CHOICES = ["--backbones", "projection", "--seeds", "1,2", "--grid", "loss.kind=bce,focal"]
-
-
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch):
-    undrawn(monkeypatch)
 
 
 @pytest.fixture(scope="module")

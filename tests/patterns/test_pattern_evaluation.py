@@ -6,19 +6,16 @@ import re
 
 import numpy as np
 import pytest
-from short_runs import ATLANTIC, atlantic, command, undrawn
+from short_runs import ATLANTIC, atlantic, command
 
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.patterns import evaluate, train
 from tenkizu.patterns.preparation import prepare
 from tenkizu.patterns.verification.days import DayTable
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 TEST = "2003/2003"
-
-
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch):
-    undrawn(monkeypatch)
 
 
 def read(path):

@@ -7,7 +7,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from tenkizu.core import charts
 from tenkizu.core.errors import DataError
 from tenkizu.core.store import plain
 from tenkizu.patterns.figures.calendar_chart import (
@@ -39,20 +38,6 @@ def scores():
     baselines = {"prevalence": share, "persistence": yesterday}
     found = score_days(TABLE, MAJORS, thresholds, "held-out", baselines, resamples=50)
     return json.loads(json.dumps(plain(found)))
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures saved during a test, which are still written."""
-    kept = []
-    save = charts.save_figure
-
-    def keep(figure, path):
-        kept.append(figure)
-        return save(figure, path)
-
-    monkeypatch.setattr(charts, "save_figure", keep)
-    return kept
 
 
 def texts(ax):

@@ -3,7 +3,6 @@
 import csv
 
 import numpy as np
-import pytest
 from era5_files import days_of, edit, write_file
 from refusals import refusal, run
 from short_runs import ATLANTIC, atlantic, moved
@@ -12,14 +11,6 @@ from tenkizu.patterns.catalogues import JC
 from tenkizu.patterns.labels import read_labels
 
 DAYS = days_of(2001, 6)
-
-
-@pytest.fixture
-def msl(tmp_path):
-    """A good ERA5 file of six days, to be broken."""
-    path = tmp_path / "msl.nc"
-    write_file(path, ("msl",), DAYS)
-    return path
 
 
 def test_label_jc_writes_date_and_label(tmp_path):

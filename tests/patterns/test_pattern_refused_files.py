@@ -6,28 +6,12 @@ import shutil
 import numpy as np
 import pytest
 from era5_files import days_of, edit, region, truncate, write_file
-from refusals import refusal, run, tiny_yaml
-from short_runs import ATLANTIC, undrawn, written
+from refusals import refusal, run
+from short_runs import ATLANTIC, written
+
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 DAYS = days_of(2001, 6)
-
-
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch):
-    undrawn(monkeypatch)
-
-
-@pytest.fixture
-def yaml(pattern_config, tiny_pattern_store, tmp_path):
-    return tiny_yaml(pattern_config, tmp_path)
-
-
-@pytest.fixture
-def msl(tmp_path):
-    """A good ERA5 file of six days, to be broken."""
-    path = tmp_path / "msl.nc"
-    write_file(path, ("msl",), DAYS)
-    return path
 
 
 @pytest.fixture

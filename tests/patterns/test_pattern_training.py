@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from short_runs import undrawn
 
 from tenkizu.core.config import dump_config
 from tenkizu.core.errors import DataError
@@ -21,11 +20,7 @@ from tenkizu.patterns.module import PatternModule
 from tenkizu.patterns.training import divide, open_days
 from tenkizu.patterns.verification.days import DayTable
 
-
-@pytest.fixture(autouse=True)
-def without_figures(monkeypatch):
-    """Figures take most of a short run; the shared tiny run has them."""
-    undrawn(monkeypatch)
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 
 def metrics(folder):

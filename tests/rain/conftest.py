@@ -9,12 +9,16 @@ of ``tiny_config`` give 23 training windows (30 May to 1 June), 6 validation win
 test windows (3 June); one window on each side of the two borders is left out.
 """
 
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from score_fields import Fields
 
+from tenkizu import cli
 from tenkizu.rain.config import RainConfig
 from tenkizu.rain.preparation import prepare
 
@@ -155,3 +159,45 @@ def tiny_config(tiny_rain_file, tmp_path):
 def tiny_store(tiny_rain_file, tmp_path_factory):
     """The prepared store of ``tiny_config``; read only."""
     return prepare(_tiny_config(tiny_rain_file, tmp_path_factory.mktemp("store")))
+
+
+@pytest.fixture
+def static_file(tmp_path, tiny_store):
+    """Orography around the grid of ``tiny_store``."""
+    # Not at the top of this file: torch takes seconds, and most tests here need none.
+    from option_networks import write_orography
+
+    return write_orography(tmp_path / "orography.nc", tiny_store)
+
+
+@pytest.fixture
+def build(tiny_config, tiny_store):
+    """Make a network for changed settings of ``tiny_config``: build(model__tau=2.0)."""
+    from option_networks import build_network
+
+    return partial(build_network, tiny_config, tiny_store)
+
+
+@pytest.fixture(scope="module")
+def fields():
+    """Random rain of seven windows and two splits of it; read only."""
+    return Fields()
+
+
+@pytest.fixture(scope="module")
+def scores(fields):
+    """The scores of ``fields``."""
+    return fields.scores()
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs ``tenkizu ARGUMENTS`` in this process: exit code, output and errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tenkizu", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return call

@@ -1,4 +1,5 @@
-"""Networks of the tiny run with other options, batches for them, and a map of orography."""
+"""Networks of the tiny run with random weights and other options, as modules and as model folders;
+batches for them, and a map of orography."""
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from tenkizu.core.grid import Grid
 from tenkizu.core.stats import Moments
 from tenkizu.rain.config import RainConfig
 from tenkizu.rain.dataset import RainDataset, input_channels
-from tenkizu.rain.model import Disaggregator
+from tenkizu.rain.model import Disaggregator, export
 from tenkizu.rain.tables import RAIN
 
 START = np.datetime64("2023-06-01T03:00", "m")
@@ -44,6 +45,17 @@ def build_network(config, store, **changes):
     torch.manual_seed(3)
     moments = Moments.from_json(store.meta["statistics"]["log1p_mm"])
     return config, Disaggregator(config.model, input_channels(config.data, moments))
+
+
+def export_network(folder, config, store, **details):
+    """A model folder of a network with random weights, as the run would leave it."""
+    _, net = build_network(config, store)
+    known = {
+        "name": "toy",
+        "climatology": store.meta["climatology"],
+        "config": config.model_dump(mode="json"),
+    }
+    return export(folder, net, config.model, known | details)
 
 
 def batch_of(store, net, split="train", count=4, **options):

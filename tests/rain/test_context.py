@@ -1,11 +1,9 @@
 """What a network sees around a cell: boxes, differences, position, static fields."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import xarray as xr
-from option_networks import EVERYTHING, START, S, batch_of, build_network, write_orography
+from option_networks import EVERYTHING, START, S, batch_of
 
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
@@ -16,17 +14,6 @@ from tenkizu.rain.model import network_table
 
 PLACES = ["latitude", "longitude", "orography", "land"]
 DEGREES = Grid("latlon", np.array([36.0, 35.5, 35.0]), np.array([178.0, 179.0, 180.0, 181.0]))
-
-
-@pytest.fixture
-def static_file(tmp_path, tiny_store):
-    return write_orography(tmp_path / "orography.nc", tiny_store)
-
-
-@pytest.fixture
-def build(tiny_config, tiny_store):
-    """Make a network for changed settings of ``tiny_config``."""
-    return partial(build_network, tiny_config, tiny_store)
 
 
 @pytest.mark.parametrize("side", [5, 15])

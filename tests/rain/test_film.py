@@ -4,15 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
+from option_networks import changed, export_network
 from PIL import Image
 
-from tenkizu import cli
 from tenkizu.core.errors import ConfigError, DataError
-from tenkizu.core.stats import Moments
 from tenkizu.rain import cases, film, video
-from tenkizu.rain.dataset import input_channels
-from tenkizu.rain.model import Disaggregator, export
 
 PNG_END = b"IEND\xaeB`\x82"
 
@@ -55,13 +51,8 @@ def install(tmp_path, script, name="ffmpeg"):
 @pytest.fixture
 def model(tiny_config, tiny_store, tmp_path):
     """A model folder with random weights, made from ``tiny_store``."""
-    torch.manual_seed(3)
-    moments = Moments.from_json(tiny_store.meta["statistics"]["log1p_mm"])
-    net = Disaggregator(tiny_config.model, input_channels(tiny_config.data, moments))
-    config = tiny_config.model_dump(mode="json")
-    config["data"]["store"] = str(tiny_store.path)
-    details = {"name": "toy", "climatology": tiny_store.meta["climatology"], "config": config}
-    return export(tmp_path / "model", net, tiny_config.model, details)
+    config = changed(tiny_config, data__store=str(tiny_store.path))
+    return export_network(tmp_path / "model", config, tiny_store)
 
 
 @pytest.fixture
@@ -239,13 +230,11 @@ def test_a_model_without_its_store_asks_for_a_file(tmp_path, model, tiny_store):
         video(model, None, tmp_path / "film.gif")
 
 
-def test_the_command_writes_a_film(tmp_path, model, drawn, monkeypatch, capsys):
+def test_the_command_writes_a_film(tmp_path, model, drawn, command):
     output = tmp_path / "film.gif"
-    words = ["rain", "video", model, "-o", output, "--split", "validation", "--vmax", "30"]
-    monkeypatch.setattr(sys, "argv", ["tenkizu", *map(str, words)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code
-    assert str(output) in capsys.readouterr().out
+    words = ("-o", output, "--split", "validation", "--vmax", 30)
+    code, said, _ = command("rain", "video", model, *words)
+    assert code == 0
+    assert str(output) in said
     assert output.read_bytes()[:6] == b"GIF89a"
     assert {call.vmax_mm for call in drawn} == {30.0}

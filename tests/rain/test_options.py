@@ -1,13 +1,12 @@
 """The options of network, head and loss: each does what it says, and all at once."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
-from option_networks import EVERYTHING, START, S, batch_of, build_network, changed, write_orography
+from option_networks import EVERYTHING, START, S, batch_of, changed
 
 from tenkizu.core.errors import ConfigError
 from tenkizu.core.grid import Grid
@@ -17,18 +16,6 @@ from tenkizu.rain.baselines import Climatology
 from tenkizu.rain.config import V5, RainConfig
 from tenkizu.rain.model import RainModel, export, network_table
 from tenkizu.rain.module import RainModule
-
-
-@pytest.fixture
-def static_file(tmp_path, tiny_store):
-    return write_orography(tmp_path / "orography.nc", tiny_store)
-
-
-@pytest.fixture
-def build(tiny_config, tiny_store):
-    """Make a network for changed settings of ``tiny_config``."""
-    return partial(build_network, tiny_config, tiny_store)
-
 
 # ---------------------------------------------------------------------------- temperature
 

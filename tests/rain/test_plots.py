@@ -23,20 +23,6 @@ TRUTH = np.stack([shower(k) for k in range(3)])
 EQUAL = np.repeat(TRUTH.mean(axis=0, keepdims=True), 3, axis=0)
 
 
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures saved during a test, which are still written."""
-    kept = []
-    save = charts.save_figure
-
-    def keep(figure, path):
-        kept.append(figure)
-        return save(figure, path)
-
-    monkeypatch.setattr(charts, "save_figure", keep)
-    return kept
-
-
 def maps(figure):
     return [ax for ax in figure.axes if ax.images]
 

@@ -1,31 +1,22 @@
 """Hours, map and film of one prediction: every window is read and split once."""
 
-import sys
 from io import BytesIO
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
+from option_networks import export_network
 from PIL import Image
 
-from tenkizu import cli
 from tenkizu.core.errors import ConfigError, DataError
-from tenkizu.core.stats import Moments
 from tenkizu.rain import cases, film, predict, video
-from tenkizu.rain.dataset import input_channels
-from tenkizu.rain.model import Disaggregator, export
+from tenkizu.rain.model import Disaggregator
 
 
 @pytest.fixture
 def model(tiny_config, tiny_store, tmp_path):
     """A model folder with random weights."""
-    torch.manual_seed(3)
-    moments = Moments.from_json(tiny_store.meta["statistics"]["log1p_mm"])
-    net = Disaggregator(tiny_config.model, input_channels(tiny_config.data, moments))
-    config = tiny_config.model_dump(mode="json")
-    details = {"name": "toy", "climatology": tiny_store.meta["climatology"], "config": config}
-    return export(tmp_path / "model", net, tiny_config.model, details)
+    return export_network(tmp_path / "model", tiny_config, tiny_store)
 
 
 @pytest.fixture
@@ -130,7 +121,7 @@ def test_a_wrong_name_is_refused_before_anything_is_done(model, data, tmp_path, 
 
 @pytest.mark.parametrize("encoder", [None, "ffmpeg"])
 def test_the_command_says_what_it_wrote(
-    model, data, tmp_path, monkeypatch, capsys, encoder, counted, drawn
+    model, data, tmp_path, monkeypatch, command, encoder, counted, drawn
 ):
     def record(path, pictures, program):
         pages = [Image.open(BytesIO(picture)).size for picture in pictures]
@@ -139,14 +130,11 @@ def test_the_command_says_what_it_wrote(
     monkeypatch.setattr(film, "find_encoder", lambda: encoder)
     monkeypatch.setattr(film, "write_mp4", record)
     output = tmp_path / "hours.nc"
-    words = ["rain", "predict", model, data, "-o", output, "--film", tmp_path / "film.mp4"]
-    monkeypatch.setattr(sys, "argv", ["tenkizu", *map(str, words)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code
-    said = "".join(capsys.readouterr().out.split())
+    words = ("-o", output, "--film", tmp_path / "film.mp4")
+    code, said, _ = command("rain", "predict", model, data, *words)
+    assert code == 0
     made = tmp_path / ("film.mp4" if encoder else "film.gif")
-    assert f"written:{output}written:{made}" in said
+    assert f"written:{output}written:{made}" in "".join(said.split())
     assert counted.count("split") == len(drawn) == 4
     if encoder:
         assert made.read_text() == "ffmpeg 4 1"

@@ -1,6 +1,5 @@
 """Several MSM initial times, some of which cannot be read: the others become hours."""
 
-import sys
 from datetime import datetime
 
 import numpy as np
@@ -8,11 +7,11 @@ import pytest
 import torch
 import xarray as xr
 from jma_files import Weather, msm_name, write_archive, write_operational
+from PIL import Image
 
-from tenkizu import cli
 from tenkizu.core.errors import DataError
 from tenkizu.core.normaliser import ChannelScale
-from tenkizu.rain import predict
+from tenkizu.rain import film, predict, video
 from tenkizu.rain.baselines import Climatology
 from tenkizu.rain.config import ModelConfig
 from tenkizu.rain.model import Disaggregator, RainModel, export
@@ -107,17 +106,36 @@ def test_the_others_are_written_and_those_left_out_are_named(
 
 
 def test_grib_output_and_film_leave_them_out_too(model, some_bad, tmp_path):
-    film = tmp_path / "film.gif"
+    reel = tmp_path / "film.gif"
     with pytest.raises(DataError, match="2 of 4 initial times"):
-        predict(model, some_bad, tmp_path / "hours.grib2", film=film)
+        predict(model, some_bad, tmp_path / "hours.grib2", film=reel)
     references = [one.reference for one in fields_of(tmp_path / "hours.grib2")]
     t0 = [np.datetime64("2018-07-05T03"), np.datetime64("2018-07-05T09")]
     assert references == [t0[0]] * 3 + [t0[1]] * 3
-    from PIL import Image
-
-    with Image.open(film) as shown:
+    with Image.open(reel) as shown:
         assert shown.n_frames == 2
     assert sorted(file.name for file in tmp_path.iterdir()) == ["film.gif", "hours.grib2"]
+
+
+def test_a_film_alone_leaves_them_out_in_the_same_words(model, some_bad, tmp_path, monkeypatch):
+    drawn = []
+
+    def draw(path, grid, start, *_, **__):
+        drawn.append(start)
+        Image.new("RGB", (40, 20), (0, 0, 100 * len(drawn))).save(path)
+        return path
+
+    monkeypatch.setattr(film, "draw_panels", draw)
+    with pytest.raises(DataError) as caught:
+        video(model, some_bad, tmp_path / "film.gif")
+    words = f"2 of 4 initial times could not be split: {tmp_path / 'film.gif'} holds the others"
+    assert words in str(caught.value)
+    assert "2018-07-05T06 UTC: " in str(caught.value)
+    assert drawn == [np.datetime64("2018-07-05T06"), np.datetime64("2018-07-05T12")]
+    bad = [some_bad / msm_name(t0, "Lsurf_FH00-15") for t0 in (CUT, MISFILED)]
+    with pytest.raises(DataError, match=r"2 of 2 initial times.*: nothing was written"):
+        video(model, bad, tmp_path / "none.gif")
+    assert [file.name for file in tmp_path.iterdir()] == ["film.gif"]
 
 
 def test_when_none_can_be_read_nothing_is_written(model, some_bad, tmp_path):
@@ -134,13 +152,9 @@ def test_when_none_can_be_read_nothing_is_written(model, some_bad, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_ends_with_3(model, some_bad, tmp_path, monkeypatch, capsys):
+def test_the_command_ends_with_3(model, some_bad, tmp_path, command):
     output = tmp_path / "hours.nc"
-    words = ["rain", "predict", model, some_bad, "-o", output]
-    monkeypatch.setattr(sys, "argv", ["tenkizu", *map(str, words)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 3
-    said = capsys.readouterr()
-    assert "2018-07-05T06 UTC" in said.out + said.err
+    code, _, error = command("rain", "predict", model, some_bad, "-o", output)
+    assert code == 3
+    assert "2018-07-05T06 UTC" in error
     assert output.exists()

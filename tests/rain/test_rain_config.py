@@ -241,6 +241,7 @@ def test_v5_is_the_reference_network():
         "temperature": "none",
         "tau": 1.0,
         "prior": "none",
+        "noise": 0,
     }
 
 

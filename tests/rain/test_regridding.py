@@ -1,23 +1,19 @@
 """Rain on the training's spacing: only when asked for, conservatively, and written down."""
 
 import json
-import sys
 from types import SimpleNamespace
 
 import h5netcdf
 import numpy as np
 import pytest
-import torch
 import xarray as xr
+from option_networks import export_network
 
-from tenkizu import cli
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.grid import Grid
-from tenkizu.core.stats import Moments
 from tenkizu.rain import evaluate, evaluation, predict
 from tenkizu.rain.cases import Cases, on_chosen_grid
-from tenkizu.rain.dataset import input_channels
-from tenkizu.rain.model import Disaggregator, RainModel, export
+from tenkizu.rain.model import RainModel
 from tenkizu.rain.msm.grib import fields_of
 from tenkizu.rain.regridding import choose_grid, conservative
 
@@ -224,16 +220,9 @@ def test_what_cannot_be_regridded_is_refused():
 @pytest.fixture
 def model(tiny_config, tiny_store, tmp_path_factory):
     """A model folder that says it was trained at 22 km, twice the spacing of the tiny rain."""
-    torch.manual_seed(3)
-    moments = Moments.from_json(tiny_store.meta["statistics"]["log1p_mm"])
-    net = Disaggregator(tiny_config.model, input_channels(tiny_config.data, moments))
-    details = {
-        "name": "coarse",
-        "climatology": tiny_store.meta["climatology"],
-        "config": tiny_config.model_dump(mode="json"),
-        "spacing_range_km": [22.2, 22.2],
-    }
-    return export(tmp_path_factory.mktemp("coarse") / "model", net, tiny_config.model, details)
+    folder = tmp_path_factory.mktemp("coarse") / "model"
+    trained_at = {"spacing_range_km": [22.2, 22.2]}
+    return export_network(folder, tiny_config, tiny_store, name="coarse", **trained_at)
 
 
 @pytest.fixture(scope="module")
@@ -349,24 +338,18 @@ def test_scores_are_of_the_new_grid(model, day, tmp_path, tiny_rain, no_figures)
         assert maps["total_count_map"].shape == (12, 14)
 
 
-def test_the_commands_take_the_option(model, day, tmp_path, monkeypatch, capsys, no_figures):
-    def tenkizu(*words):
-        monkeypatch.setattr(sys, "argv", ["tenkizu", "rain", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        said = capsys.readouterr()
-        return stop.value.code, said.out + said.err
-
+def test_the_commands_take_the_option(model, day, tmp_path, command, no_figures):
     output = tmp_path / "hours.nc"
-    code, said = tenkizu("predict", model, day, "-o", output)
+    code, _, error = command("rain", "predict", model, day, "-o", output)
     assert code == 3
-    assert "--regrid native" in said
-    code, said = tenkizu("predict", model, day, "-o", output, "--regrid", "conservative")
-    assert not code
+    assert "--regrid native" in error
+    words = ("-o", output, "--regrid", "conservative")
+    code, said, _ = command("rain", "predict", model, day, *words)
+    assert code == 0
     assert str(output) in "".join(said.split())
-    assert tenkizu("evaluate", model, day, "-o", tmp_path / "scores")[0] == 3
+    assert command("rain", "evaluate", model, day, "-o", tmp_path / "scores")[0] == 3
     words = ("-o", tmp_path / "scores", "--cases", 0, "--regrid", "native")
-    assert not tenkizu("evaluate", model, day, *words)[0]
+    assert command("rain", "evaluate", model, day, *words)[0] == 0
     assert (tmp_path / "scores" / "scores.json").exists()
 
 

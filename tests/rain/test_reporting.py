@@ -1,21 +1,16 @@
 import base64
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
-import torch
+from option_networks import export_network
 
 from report_page import DOT, Page
-from tenkizu import cli
 from tenkizu.core.errors import DataError
-from tenkizu.core.stats import Moments
 from tenkizu.rain import report
 from tenkizu.rain.config import PlotsConfig
-from tenkizu.rain.dataset import input_channels
 from tenkizu.rain.evaluation import evaluate_store
-from tenkizu.rain.model import Disaggregator, export
 
 
 def events(hits, misses, false_alarms):
@@ -105,16 +100,7 @@ def run(tmp_path):
 @pytest.fixture
 def evaluated(run, tiny_config, tiny_store):
     """The same run with a network of random weights and a true evaluation of the test split."""
-    torch.manual_seed(3)
-    moments = Moments.from_json(tiny_store.meta["statistics"]["log1p_mm"])
-    net = Disaggregator(tiny_config.model, input_channels(tiny_config.data, moments))
-    details = {
-        "name": "tiny",
-        "climatology": tiny_store.meta["climatology"],
-        "config": tiny_config.model_dump(mode="json"),
-        "chosen_by": MODEL["chosen_by"],
-    }
-    export(run, net, tiny_config.model, details)
+    export_network(run, tiny_config, tiny_store, name="tiny", chosen_by=MODEL["chosen_by"])
     config = tiny_config.model_copy(update={"plots": PlotsConfig(cases=1)})
     (run / "evaluation/test/performance.png").unlink()
     evaluate_store(run, tiny_store, "test", run / "evaluation" / "test", config)
@@ -322,12 +308,10 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         report(tmp_path / "nowhere")
 
 
-def test_the_command_writes_where_it_is_told(run, tmp_path, monkeypatch, capsys):
+def test_the_command_writes_where_it_is_told(run, tmp_path, command):
     output = tmp_path / "page.html"
-    monkeypatch.setattr(sys, "argv", ["tenkizu", "rain", "report", str(run), "-o", str(output)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code
-    assert f"written: {output}" in capsys.readouterr().out
+    code, said, _ = command("rain", "report", run, "-o", output)
+    assert code == 0
+    assert f"written: {output}" in said
     assert Page(output).headings
     assert not (run / "report").exists()

@@ -5,7 +5,7 @@ from matplotlib.image import imread
 
 from tenkizu.core import charts
 from tenkizu.core.errors import DataError
-from tenkizu.rain.improvement_maps import draw_improvement_maps
+from tenkizu.rain.improvement_maps import block_side, draw_improvement_maps
 from tenkizu.rain.score_figures import (
     draw_fss_matrix,
     draw_performance_diagram,
@@ -201,10 +201,70 @@ def test_cells_with_few_evaluations_are_grey(tmp_path, figures):
     )
 
 
-def test_a_short_evaluation_says_why_its_maps_are_grey(tmp_path, figures):
-    maps = write_maps(tmp_path / "m.npz", total_count_map=np.full(SHAPE, 16))
+def test_a_very_short_evaluation_says_why_its_maps_are_grey(tmp_path, figures):
+    # Even blocks of 2 x 2 have 28; on 4 x 6 cells larger ones are no map.
+    maps = write_maps(tmp_path / "m.npz", total_count_map=np.full(SHAPE, 7))
     draw_improvement_maps(tmp_path / "m.png", maps)
     assert texts(figures[0].axes[0]) == ["no cell with 30 evaluations"]
+    assert "blocks" not in figures[0].get_suptitle()
+
+
+def test_a_short_evaluation_is_drawn_in_blocks_of_summed_counts_and_errors(tmp_path, figures):
+    """On 5 x 6 cells the last row of blocks has one row of cells."""
+    shape = (5, 6)
+    total, wins = np.full(shape, 16), np.full(shape, 4)
+    model, base = np.full(shape, 2.0), np.full(shape, 4.0)
+    # One cell of the first block won nothing and erred much; by cells its skill is -24.
+    wins[1, 1], model[1, 1] = 0, 100.0
+    # A cell that was never evaluated adds nothing, also where its sums are not numbers.
+    total[0, 2], wins[0, 2], model[0, 2], base[0, 2] = 0, 0, np.nan, np.nan
+    # One block in the last row has 24 evaluations, too few; the others there have 32.
+    total[4, 4:] = 12
+    maps = write_maps(
+        tmp_path / "m.npz",
+        total_count_map=total,
+        improved_count_map=wins,
+        sse_model_map=model,
+        sse_base_map=base,
+        mean_sse_diff_map=np.full(shape, -99.0),
+        lat=np.linspace(36.0, 32.0, 5),
+    )
+    draw_improvement_maps(tmp_path / "m.png", maps)
+    assert "blocks of 2 x 2 cells, up to 64 evaluations each" in figures[0].get_suptitle()
+    # Wins 12 of 64; SSE 3 x 2 + 100 = 106 against 4 x 4 = 16.
+    first = (12 / 64, (106 - 16) / 64, 1 - 106 / 16)
+    # Wins 12 of 48 in three cells; SSE 6 against 12.
+    second = (12 / 48, (6 - 12) / 48, 1 - 6 / 12)
+    # Two cells: wins 8 of 32; SSE 4 against 8.
+    edge = (8 / 32, (4 - 8) / 32, 1 - 4 / 8)
+    for k, (values, _) in enumerate(drawn(figures[0])):
+        assert values.shape == shape
+        np.testing.assert_allclose(values[:2, :2], first[k])
+        np.testing.assert_allclose(values[:2, 2:4], second[k])
+        np.testing.assert_allclose(values[4, :4], edge[k])
+        assert np.argwhere(np.ma.getmaskarray(values)).tolist() == [[4, 4], [4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "side"), [(30, 1), (16, 2), (7, 4), (2, 4), (1, 8), (0, 1)]
+)
+def test_blocks_are_no_larger_than_they_must_be(evaluations, side):
+    assert block_side(np.full((32, 40), evaluations)) == side
+
+
+def test_half_of_what_was_evaluated_is_enough():
+    total = np.full((32, 40), 4)
+    total[:, :20] = 30
+    assert block_side(total) == 1
+    total[0, 0] = 29
+    assert block_side(total) == 2
+    # What was never evaluated, such as cells out of the radar's reach, does not count.
+    total[:, 20:] = 0
+    assert block_side(total) == 1
+    # Wide blocks would be no map: 16 x 16 cells with 1 in each quarter have 16 only.
+    sparse = np.zeros((64, 64), int)
+    sparse[::4, ::4] = 1
+    assert block_side(sparse) == 1
 
 
 def has_coast(figure):

@@ -2,21 +2,10 @@
 
 import numpy as np
 import pytest
-from score_fields import CATEGORIES, METHODS, THRESHOLDS, WINDOWS, Fields, one_cell
+from score_fields import CATEGORIES, METHODS, THRESHOLDS, WINDOWS, one_cell
 
 from tenkizu.core.verification import Tally
 from tenkizu.rain.scores import HOURS, summarise, window_tally
-
-
-@pytest.fixture(scope="module")
-def fields():
-    return Fields()
-
-
-@pytest.fixture(scope="module")
-def scores(fields):
-    return fields.scores()
-
 
 # ---------------------------------------------------------------------------- groups
 

@@ -9,17 +9,6 @@ from score_fields import CATEGORIES, METHODS, THRESHOLDS, WINDOWS, Fields, one_c
 from tenkizu.core.verification import Tally
 from tenkizu.rain.scores import summarise, window_tally
 
-
-@pytest.fixture(scope="module")
-def fields():
-    return Fields()
-
-
-@pytest.fixture(scope="module")
-def scores(fields):
-    return fields.scores()
-
-
 # ---------------------------------------------------------------------------- adding up
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchmetrics
 import xarray as xr
-from score_fields import CATEGORIES, METHODS, THRESHOLDS, WINDOWS, Fields, one_cell
+from score_fields import CATEGORIES, METHODS, THRESHOLDS, WINDOWS, one_cell
 from scores.categorical import ThresholdEventOperator
 
 from tenkizu.rain.scores import HOURS, summarise, window_tally
@@ -26,16 +26,6 @@ SCORES = (
     "equitable_threat_score",
     "frequency_bias",
 )
-
-
-@pytest.fixture(scope="module")
-def fields():
-    return Fields()
-
-
-@pytest.fixture(scope="module")
-def scores(fields):
-    return fields.scores()
 
 
 # ---------------------------------------------------------------------------- RMSE, MAE, skill

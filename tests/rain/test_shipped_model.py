@@ -1,13 +1,11 @@
 """The shipped model: it is listed, splits a file nobody prepared for it, and scores as its card."""
 
 import re
-import sys
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from tenkizu import cli
 from tenkizu.core.checkpoint import find_model, shipped_models
 from tenkizu.core.samples import input_path
 from tenkizu.rain.hourly import iterate_windows, open_rain, window_starts
@@ -15,19 +13,6 @@ from tenkizu.rain.model import RainModel
 from tenkizu.rain.preparation import to_rain
 
 NAME = "rain-only"
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """A command line in this process; returns its exit code, output and errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tenkizu", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return stop.value.code or 0, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture
@@ -57,20 +42,20 @@ def test_it_ships_small_and_with_its_card():
     assert RainModel.load(NAME, device="cpu").weights_hash in card
 
 
-def test_the_command_lists_and_describes_it(run):
-    code, out, _ = run("models")
+def test_the_command_lists_and_describes_it(command):
+    code, out, _ = command("models")
     assert code == 0
     assert re.search(rf"{NAME}\s+rain\s+[\d,]+ parameters", out)
-    code, out, err = run("models", NAME)
+    code, out, err = command("models", NAME)
     assert code == 0, err
     for word in ("knmi_radar", "msg_crr", "radolan_rw", "radolan_yw", "imerg", "M5"):
         assert word in out
 
 
-def test_it_splits_a_file_in_other_units_and_names(run, metres, tmp_path):
+def test_it_splits_a_file_in_other_units_and_names(command, metres, tmp_path):
     path, totals = metres
     output = tmp_path / "hours.nc"
-    code, out, err = run("rain", "predict", NAME, path, "-o", output)
+    code, out, err = command("rain", "predict", NAME, path, "-o", output)
     assert code == 0, err
     assert str(output) in out
     with xr.open_dataset(output) as hours:

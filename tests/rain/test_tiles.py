@@ -318,7 +318,7 @@ def test_the_run_decides_whether_its_model_goes_by_tiles(tiny_config, tiny_store
         def eval(self):
             return self
 
-        def split(self, rain, start, fixed, tile):
+        def split(self, rain, start, fixed, tile, draw):
             return tile
 
     grid = Grid.from_json(tiny_store.meta["grid"])

@@ -12,8 +12,11 @@ import xarray as xr
 from jma_bytes import FieldSpec, message
 from jma_products import SMALL, write_meps_rain
 
-from tenkizu.core.errors import ConfigError
+from tenkizu.core.errors import ConfigError, DataError
+from tenkizu.core.normaliser import ChannelScale
 from tenkizu.rain import watching
+from tenkizu.rain.baselines import Climatology
+from tenkizu.rain.model import Disaggregator, RainModel, export
 from tenkizu.rain.watching import STATE, watch
 
 T0 = datetime(2024, 7, 5, 6)
@@ -49,6 +52,71 @@ def test_a_file_that_changed_is_taken_again(arrived, tmp_path):
     result = watch("rain-only", arrived, output, once=True)
     assert set(result.values()) == {"done"}
     assert len(list(output.glob("*.nc"))) == 2
+
+
+def test_what_failed_is_tried_again_with_other_options(tmp_path, write_rain, tiny_rain):
+    """Rows of 22 km are off what the model was trained at, until it is said what to do."""
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    coarse = write_rain(folder / "coarse.nc", tiny_rain[30:36])
+    with xr.open_dataset(coarse, engine="h5netcdf") as dataset:
+        wide = dataset.load()
+    wide.assign_coords(lat=2 * wide.lat).to_netcdf(coarse, engine="h5netcdf")
+    write_rain(folder / "fine.nc", tiny_rain[30:36])
+    result = watch("rain-only", folder, output, once=True)
+    assert result["fine"] == "done"
+    assert "grid spacing is far" in result["coarse"]
+    # The same again: nothing is tried. What is done is not made again with other options.
+    written = (output / "fine.nc").stat().st_mtime_ns
+    assert watch("rain-only", folder, output, once=True) == result
+    assert json.loads((output / STATE).read_text())["coarse"]["attempts"] == 1
+    result = watch("rain-only", folder, output, once=True, regrid="native")
+    assert result == {"coarse": "done", "fine": "done"}
+    # Attempts are counted afresh.
+    assert json.loads((output / STATE).read_text())["coarse"]["attempts"] == 1
+    assert (output / "fine.nc").stat().st_mtime_ns == written
+    with xr.open_dataset(output / "coarse.nc", engine="h5netcdf") as dataset:
+        assert dataset.rain_1h.shape == (6, 24, 32)
+
+
+def test_another_model_tries_again_too(arrived, tmp_path, tiny_config):
+    output = tmp_path / "out"
+    watch("rain-only", arrived, output, once=True)
+    net = Disaggregator(tiny_config.model, [ChannelScale("S", "mm", "log1p")])
+    details = {"name": "toy", "climatology": Climatology.empty().to_json(), "config": {}}
+    other = export(tmp_path / "model", net, tiny_config.model, details)
+
+    def models():
+        state = json.loads((output / STATE).read_text())
+        return {entry["outcome"][:4]: entry["tried_with"]["model"] for entry in state.values()}
+
+    first = models()
+    assert first["done"] == first["fail"] == RainModel.load("rain-only").weights_hash
+    watch(other, arrived, output, once=True)
+    assert models() == first | {"fail": RainModel.load(other).weights_hash}
+
+
+def test_a_record_that_does_not_say_what_was_tried_is_read(arrived, tmp_path, monkeypatch):
+    """As earlier versions wrote it: what failed is tried once more, what is done is not."""
+    output = tmp_path / "out"
+    result = watch("rain-only", arrived, output, once=True)
+    state = json.loads((output / STATE).read_text())
+    for entry in state.values():
+        del entry["tried_with"]
+    (output / STATE).write_text(json.dumps(state))
+    tried = []
+
+    def split(model, files, target, **_):
+        tried.append([file.name for file in files])
+        raise DataError("not yet", file=files[0])
+
+    monkeypatch.setattr(watching, "predict", split)
+    again = watch("rain-only", arrived, output, once=True)
+    assert tried == [["broken.grib2"]]
+    assert "not yet" in again["broken"]
+    assert again | {"broken": result["broken"]} == result
+    assert watch("rain-only", arrived, output, once=True) == again
+    assert len(tried) == 1
 
 
 def test_an_input_that_kills_the_process_is_given_up(arrived, tmp_path):

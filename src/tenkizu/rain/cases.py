@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from tenkizu.core.grid import Grid
 from tenkizu.core.store import SampleStore
 from tenkizu.rain.context import Planes
 from tenkizu.rain.hourly import SourceOptions, open_rain, read_window, window_starts
+from tenkizu.rain.left_out import left_out_error, log_left_out
 from tenkizu.rain.preparation import to_rain
 from tenkizu.rain.prepared import BEFORE_WINDOW
 from tenkizu.rain.regridding import Regrid, Remap, choose_grid
@@ -21,6 +22,8 @@ from tenkizu.rain.tables import Rain
 
 if TYPE_CHECKING:
     from tenkizu.rain.model import RainModel
+
+T = TypeVar("T")
 
 OBSERVED, MSM_TRUTH = "observed", "MSM's own"
 """What true hours are called: those of an instrument, and those of the forecast that is split."""
@@ -50,8 +53,13 @@ class Cases:
         references: initial time of each window's forecast; by default three hours before it.
         notes: what was assumed or noticed.
         orient: turns a field (..., H, W) to the order of the source.
-        separate: whether each window has files of its own, so that damage to them leaves the others
-            as they are.
+        separate: whether the windows come from several files, so that damage to some leaves the
+            others as they are.
+        unit: what the windows are called when they are counted: ``windows``, or ``initial times``
+            where each has files of its own.
+        files: how many files were looked at, where ``damaged`` tells of files.
+        damaged: files that cannot be read, and why; the windows are what the others hold.
+        left_out: windows that could not be split, by index, and why, as `attempt` finds them.
         remap: how the rain came to this grid, if it was regridded.
     """
 
@@ -67,6 +75,10 @@ class Cases:
     notes: list[str] = field(default_factory=list)
     orient: Callable[[NDArray[Any]], NDArray[Any]] = as_is
     separate: bool = False
+    unit: str = "windows"
+    files: int = 0
+    damaged: dict[Path, DataError] = field(default_factory=dict)
+    left_out: dict[int, DataError] = field(default_factory=dict)
     remap: Remap | None = None
 
     def reference(self, index: int) -> np.datetime64:
@@ -75,6 +87,56 @@ class Cases:
             return self.references[index]
         start: np.datetime64 = self.starts[index].astype("datetime64[m]")
         return start - BEFORE_WINDOW
+
+    def attempt(self, index: int, work: Callable[[], T]) -> T | None:
+        """Do what needs a window; None for one that is left out since it cannot be read.
+
+        That is logged when it is found, and `require_some` and `require_all` say it at the end.
+
+        Args:
+            index: of the window; one that was left out before is not tried again.
+            work: reads the window and does something with it.
+
+        Returns:
+            What ``work`` returns.
+
+        Raises:
+            DataError: of ``work``, when the windows are not separate or there is only this one.
+        """
+        if index in self.left_out:
+            return None
+        try:
+            return work()
+        except DataError as error:
+            if not self.separate or (len(self) == 1 and not self.damaged):
+                raise
+            self.left_out[index] = error
+            log_left_out(self._label(index), error)
+        return None
+
+    def require_some(self) -> None:
+        """Raise a DataError that lists all windows, when `attempt` left out every one."""
+        if len(self.left_out) == len(self):
+            raise self._incomplete("nothing was written")
+
+    def require_all(self, output: Path) -> None:
+        """Raise a DataError that lists what was left out of an output, if anything was."""
+        if self.damaged or self.left_out:
+            raise self._incomplete(f"{output} holds the others")
+
+    def _label(self, index: int) -> str:
+        if self.unit == "windows":
+            return f"{self.starts[index].astype('datetime64[m]')} UTC"
+        return f"{self.reference(index).astype('datetime64[h]')} UTC"
+
+    def _incomplete(self, outcome: str) -> DataError:
+        counts = [
+            (len(self.damaged), self.files, "files"),
+            (len(self.left_out), len(self), self.unit),
+        ]
+        reasons = [(path.name, error) for path, error in self.damaged.items()]
+        reasons += [(self._label(index), error) for index, error in self.left_out.items()]
+        return left_out_error(self.name, counts, reasons, outcome)
 
     def __len__(self) -> int:
         """The number of windows."""

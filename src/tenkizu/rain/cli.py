@@ -202,8 +202,9 @@ def predict(
     and short-range forecasts. Totals since the initial time are differenced.
     `tenkizu rain inspect FILE` lists what a GRIB2 file holds.
 
-    With a model that needs forecast fields, an initial time that cannot be read is left out; all
-    others are written, and the command then lists those left out and ends with exit code 3.
+    What cannot be read of several GRIB2 files (an initial time for a model that needs forecast
+    fields, else a file or a window) is left out. All others are written, and the command then lists
+    what was left out and ends with exit code 3. Beside it the rain before or after is not known.
     """
     from tenkizu.rain import predict as run
     from tenkizu.rain.hourly import SourceOptions
@@ -239,7 +240,11 @@ def watch(
     """Split every file that arrives in a folder, once, until stopped; a restart goes on.
 
     The outcome of each file is kept in watched.json beside the predictions. A file that cannot be
-    used is reported and left until it changes. With --once the exit code is 1 if any failed.
+    used is reported and left until it changes, or until this command is started with other options
+    or another model. With --once the exit code is 1 if any failed.
+
+    What is done stays done, whatever it was made with. To do it again name another --output, or
+    delete its entry from watched.json, or the whole file, while nothing watches.
     """
     from collections import Counter
 
@@ -298,7 +303,11 @@ def video(
     ] = None,
     regrid: Regrid = None,
 ) -> None:
-    """Film all windows, prediction above truth, on one colour scale: H.264, or GIF."""
+    """Film all windows, prediction above truth, on one colour scale: H.264, or GIF.
+
+    What cannot be read of several GRIB2 files is left out, listed at the end with exit code 3, as
+    by `tenkizu rain predict`.
+    """
     from tenkizu.rain import video as film
     from tenkizu.rain.hourly import SourceOptions
 

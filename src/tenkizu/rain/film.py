@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from tenkizu.rain.cases import Cases, cases_of_store, on_chosen_grid, open_cases
 from tenkizu.rain.config import PlotsConfig
 from tenkizu.rain.hourly import SourceOptions
 from tenkizu.rain.plots import draw_panels, rain_limits
+from tenkizu.rain.prediction import split_window
 from tenkizu.rain.preparation import Track
 from tenkizu.rain.regridding import Regrid
 from tenkizu.rain.tables import Rain
@@ -76,7 +78,8 @@ def video(
 
     Raises:
         ConfigError: the output has another suffix, or the limit is too low.
-        DataError: the model, the file or the store cannot be used, or ffmpeg failed.
+        DataError: the model, the file or the store cannot be used, or ffmpeg failed; or some of
+            several GRIB2 files could not be read, and the film shows the others, as `predict` says.
     """
     from tenkizu.rain.model import RainModel
 
@@ -93,20 +96,27 @@ def video(
             for note in cases.notes:
                 log.warning("%s: %s", cases.name, note)
         everything = range(len(cases))
+
+        def limit(index: int) -> float:
+            known = list(cases.read(index, 0)[0][1:5])
+            return rain_limits(known, scale="log", vmin_mm=vmin_mm)[1]
+
         if vmax_mm is None:
-            limits = (
-                rain_limits(list(cases.read(i, 0)[0][1:5]), scale="log", vmin_mm=vmin_mm)[1]
-                for i in follow(everything, "reading")
-            )
-            vmax_mm = round_up(max(limits))
+            limits = [cases.attempt(i, partial(limit, i)) for i in follow(everything, "reading")]
+            cases.require_some()
+            vmax_mm = round_up(max(one for one in limits if one is not None))
         frame = stack.enter_context(frames(loaded, cases, vmin_mm, float(vmax_mm)))
 
         def pictures() -> Generator[bytes]:
             for i in follow(everything, "drawing film"):
-                (rain, fields), start = cases.read(i, 0), cases.starts[i]
-                yield frame(i, loaded.split(rain, start, cases.grid, fields=fields), rain[1:4])
+                made = cases.attempt(i, partial(split_window, loaded, cases, i))
+                if made is not None:
+                    rain, hours = made
+                    yield frame(i, hours, rain[1:4])
+            cases.require_some()
 
         write_film(output, stack.enter_context(closing(pictures())))
+    cases.require_all(output)
     return output
 
 

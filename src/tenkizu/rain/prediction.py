@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,8 +47,9 @@ def predict(
 ) -> Path:
     """Split every complete 3-hour window of an input into hours, each once.
 
-    With a model that needs forecast fields, a window is an initial time with files of its own. One
-    that cannot be read is logged and left out, and an error lists it when all others are written.
+    What cannot be read of several GRIB2 files is logged and left out, and an error lists it when
+    all others are written: initial times for a model that needs forecast fields, files or windows
+    for one that does not. Beside those, P and N are missing.
 
     Args:
         model: a run folder, an exported model folder or a shipped model's name.
@@ -76,7 +78,7 @@ def predict(
         ConfigError: the output would overwrite the input, the film has another suffix, or shares
             are asked of a model without or of GRIB2.
         DataError: the model or the input cannot be used, or the spacing is off and ``regrid`` is
-            not given; or some initial times could not be read, and the others are written.
+            not given; or some of it could not be read, and the others are written.
     """
     from tenkizu.rain.model import RainModel
 
@@ -95,7 +97,6 @@ def predict(
             variable="share",
             next_step="leave --share out, or use a model with model.rescale=true",
         )
-    failed: dict[int, DataError] = {}
     heaviest: tuple[float, int, Rain] | None = None
     with ExitStack() as stack:
         cases = stack.enter_context(open_cases(loaded, inputs, options, window_start))
@@ -106,31 +107,37 @@ def predict(
         with atomic(output) as part, _writer(part, cases, loaded, share, as_grib) as writer:
             items = list(product(range(len(cases)), range(max(1, len(cases.members)))))
             for i, member in track(items, "predicting") if track else items:
-                try:
-                    rain, fields = cases.read(i, member)
-                    hours = loaded.split(rain, cases.starts[i], cases.grid, fields=fields)
-                    _require_sum(cases, hours, rain[4], loaded)
-                except DataError as error:
-                    if not cases.separate or len(cases) == 1:
-                        raise
-                    failed[i] = error
-                    log.warning("%s is left out: %s", _label(cases, i), _first_line(error))
+                made = cases.attempt(i, partial(split_window, loaded, cases, i, member))
+                if made is None:
                     continue
+                rain, hours = made
                 writer.write(i, member, rain[4], hours)
                 amount = float(np.nansum(rain[4], dtype=np.float64))
                 if picture and not member and (heaviest is None or amount > heaviest[0]):
                     heaviest = amount, i, hours
                 if roll and not member:
                     roll.keep(i, rain, hours)
-            if len(failed) == len(cases):
-                raise _left_out(cases, failed, "nothing was written")
+            cases.require_some()
         if picture and heaviest:
             _draw(Path(picture), cases, heaviest[1], heaviest[2], loaded)
         if roll:
             roll.write(track)
-    if failed:
-        raise _left_out(cases, failed, f"{output} holds the others")
+    cases.require_all(output)
     return output
+
+
+def split_window(
+    model: "RainModel", cases: Cases, index: int, member: int = 0
+) -> tuple[Rain, Rain]:
+    """Rain (6, H, W) and predicted hours (3, H, W) of a window, mm.
+
+    Raises:
+        DataError: it cannot be read or split, or its hours do not add to the total.
+    """
+    rain, fields = cases.read(index, member)
+    hours = model.split(rain, cases.starts[index], cases.grid, fields=fields)
+    _require_sum(cases, hours, rain[4], model)
+    return rain, hours
 
 
 def _named(film: str | Path) -> Path:
@@ -155,25 +162,6 @@ def _writer(
 
         return GribFile(part, cases)
     return PredictionFile(part, cases, model, share)
-
-
-def _label(cases: Cases, index: int) -> str:
-    return f"{cases.reference(index).astype('datetime64[h]')} UTC"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
-
-
-def _left_out(cases: Cases, failed: dict[int, DataError], outcome: str) -> DataError:
-    """What is said at the end of initial times that could not be split."""
-    lines = [f"\n  {_label(cases, i)}: {_first_line(error)}" for i, error in failed.items()]
-    return DataError(
-        f"{len(failed)} of {len(cases)} initial times could not be split: {outcome}"
-        + "".join(lines),
-        file=cases.name,
-        next_step="fetch the files of these initial times again",
-    )
 
 
 def _require_sum(cases: Cases, hours: Rain, total: Rain, model: "RainModel") -> None:

@@ -24,7 +24,6 @@ from tenkizu.rain.derived_blocks import DerivedBlocks, Track
 from tenkizu.rain.fingerprints import fingerprint
 from tenkizu.rain.hourly import RainSeries, SourceOptions, Window, open_rain, read_window
 from tenkizu.rain.hourly import window_starts as starts_of
-from tenkizu.rain.prepared import open_prepared
 from tenkizu.rain.summaries import Summary
 from tenkizu.rain.tables import RAIN, Rain
 
@@ -123,13 +122,11 @@ def prepare(
         DataError: a file cannot be used, grids differ, a split is empty, or a store of another
             plan stands in the way.
     """
-    data = config.data
+    data, follow = config.data, track or (lambda items, _: items)
     if data.source == "msm":
-        if data.msm is None:
-            return open_prepared(config)
         from tenkizu.rain.msm.preparation import prepare_msm
 
-        return prepare_msm(config, overwrite, track, workers, scheduler)
+        return prepare_msm(config, overwrite, follow, workers, scheduler)
     paths = [input_path(name) for name in data.files]
     plan_hash = _plan_hash(config, paths)
     finished = open_finished(data.store, plan_hash, overwrite)
@@ -139,7 +136,7 @@ def prepare(
     options = SourceOptions(data.variable, data.units, data.time_stamp)
     series = [open_rain(path, options, strict_time=True) for path in paths]
     try:
-        return _write(config, series, plan_hash, track or (lambda items, _: items))
+        return _write(config, series, plan_hash, follow)
     finally:
         for one in series:
             one.close()

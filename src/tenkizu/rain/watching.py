@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from tenkizu.rain.regridding import Regrid
 log = logging.getLogger(__name__)
 
 STATE = "watched.json"
-"""What became of each input: its files' sizes and times, and done, failed or begun."""
+"""What became of each input: its files' sizes and times, what it was tried with, and done, skipped,
+failed or begun."""
 
 ATTEMPTS = 3
 """Times that an input is begun when the process dies of it."""
@@ -59,8 +60,10 @@ def watch(
     What was done is kept in ``watched.json`` in the output folder, so that a restart goes on where
     it stopped: an input is taken again only when it changed. A file is taken when it has not
     changed between two looks. A file that cannot be used is logged and left until it changes; one
-    that the process dies of is begun at most three times. A model that needs forecast fields gets
-    one MSM initial time after another, when all its files are there.
+    that the process dies of is begun at most three times. Started with other options or another
+    model, these are tried again; what is done stays as it is, made by whatever made it. A model
+    that needs forecast fields gets one MSM initial time after another, when all its files are
+    there.
 
     Args:
         model: a run folder, an exported model folder or a shipped model's name.
@@ -93,7 +96,15 @@ def watch(
             expected=f"a folder that is not in {folder}",
         )
     # Fails now rather than at the first file.
-    fields = any(is_field(name) for name in RainModel.load(model).net.channels)
+    loaded = RainModel.load(model)
+    fields = any(is_field(name) for name in loaded.net.channels)
+    tried_with = {
+        "model": loaded.weights_hash,
+        **asdict(options or SourceOptions()),
+        "window_start": window_start,
+        "suffix": suffix,
+        "regrid": regrid,
+    }
     split = partial(predict, model, options=options, window_start=window_start, regrid=regrid)
     output.mkdir(parents=True, exist_ok=True)
     with _alone(output):
@@ -102,10 +113,11 @@ def watch(
         while True:
             looked = {unit.name: (unit, unit.stamp()) for unit in _units(folder, fields)}
             for name, (unit, stamp) in looked.items():
-                if _settled(state.get(name), stamp) or not (once or before.get(name) == stamp):
+                if not (once or before.get(name) == stamp):
                     continue
-                target = output / f"{name}{suffix}"
-                _split(state, unit, stamp, target, split)
+                attempt = {"stamp": stamp, "tried_with": tried_with}
+                if not _settled(state.get(name), attempt):
+                    _split(state, unit, attempt, output / f"{name}{suffix}", split)
             if once:
                 return {name: entry["outcome"] for name, entry in state.items()}
             before = {name: stamp for name, (_, stamp) in looked.items()}
@@ -115,15 +127,16 @@ def watch(
 def _split(
     state: dict[str, Any],
     unit: _Unit,
-    stamp: list[list[int]],
+    attempt: dict[str, Any],
     target: Path,
     split: Callable[[tuple[Path, ...], Path], Path],
 ) -> None:
     """Split one input and record what became of it."""
     record = target.parent / STATE
     known = state.get(unit.name, {})
-    attempts = known.get("attempts", 0) + 1 if known.get("stamp") == stamp else 1
-    entry: dict[str, Any] = {"stamp": stamp, "attempts": attempts, "outcome": "begun"}
+    again = all(known.get(key) == value for key, value in attempt.items())
+    attempts = known["attempts"] + 1 if again else 1
+    entry: dict[str, Any] = {**attempt, "attempts": attempts, "outcome": "begun"}
     state[unit.name] = entry
     if attempts > ATTEMPTS:
         entry["outcome"] = f"failed: the process died of it {ATTEMPTS} times"
@@ -143,9 +156,13 @@ def _split(
     write_json(record, state)
 
 
-def _settled(entry: dict[str, Any] | None, stamp: list[list[int]]) -> bool:
-    """Whether this version of an input is done or given up."""
-    return entry is not None and entry["stamp"] == stamp and entry["outcome"] != "begun"
+def _settled(entry: dict[str, Any] | None, attempt: dict[str, Any]) -> bool:
+    """Whether this version of an input is done, or given up with these options and this model."""
+    if entry is None or entry["stamp"] != attempt["stamp"] or entry["outcome"] == "begun":
+        return False
+    failed = entry["outcome"].startswith("failed")
+    # A record of an earlier version of this program does not say what was tried.
+    return not failed or entry.get("tried_with") == attempt["tried_with"]
 
 
 def _units(folder: Path, fields: bool) -> list[_Unit]:

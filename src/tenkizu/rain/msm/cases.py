@@ -12,6 +12,7 @@ from tenkizu.rain.cases import GRIB_SUFFIXES, MSM_TRUTH, Cases
 from tenkizu.rain.context import Planes
 from tenkizu.rain.fields import MSM24, field_pairs, is_field
 from tenkizu.rain.hourly import SourceOptions
+from tenkizu.rain.left_out import left_out_error, log_left_out
 from tenkizu.rain.msm.files import find_initial_times
 from tenkizu.rain.msm.grib import fields_of
 from tenkizu.rain.msm.grids import SURFACE_GRID
@@ -34,8 +35,9 @@ def grib_cases(
     """Windows of GRIB2 files, or of all in a folder.
 
     A model that needs nothing but rain gets every window that the rain of the files fills, of
-    every member. One that needs forecast fields gets the window of each MSM initial time, in
-    whichever layout; of files that are named, their folders are searched for the other parts.
+    every member; of several files, those that cannot be read are left out. One that needs forecast
+    fields gets the window of each MSM initial time, in whichever layout; of files that are named,
+    their folders are searched for the other parts.
 
     Raises:
         DataError: the files cannot be used, or are not enough for the model.
@@ -69,16 +71,36 @@ def _files(path: Path) -> list[Path]:
 
 
 def _of_rain(files: Sequence[Path], window_start: int) -> Cases:
-    """All that the rain of the files fills."""
-    totals = GribTotals(files, window_start)
+    """All that the rain of the files fills; of several, those that cannot be read are left out."""
+    damaged: dict[Path, DataError] = {}
+    several = len(files) > 1
+    totals = _totals(files, window_start, damaged) if several else GribTotals(files, window_start)
     missing = np.full(totals.grid.shape, np.nan, np.float32)
+
+    def total(start: np.datetime64, member: int) -> Rain:
+        known = totals.total(start, member)
+        return missing if known is None else known
+
+    def beside(start: np.datetime64, member: int) -> Rain:
+        """P or N: missing where the window that it is the total of is left out."""
+        try:
+            return total(start, member)
+        except DataError as error:
+            if not several:
+                raise
+            if start not in totals.starts:
+                # Not a window of all members, so that nothing else would say it.
+                log_left_out(f"{start} UTC", error)
+        return missing
 
     def read(index: int, member: int) -> tuple[Rain, Planes]:
         start = totals.starts[index]
-        before, own, after = (
-            missing if total is None else total
-            for total in (totals.total(start + k * _THREE_HOURS, member) for k in (-1, 0, 1))
-        )
+        if several:
+            # A window is left out with all its members, before the first of them is written.
+            for each in range(len(totals.members)):
+                total(start, each)
+        own = total(start, member)
+        before, after = (beside(start + k * _THREE_HOURS, member) for k in (-1, 1))
         return np.stack([before, missing, missing, missing, own, after]), {}
 
     return Cases(
@@ -90,7 +112,28 @@ def _of_rain(files: Sequence[Path], window_start: int) -> Cases:
         False,
         members=totals.members,
         references=totals.references,
+        separate=several,
+        files=len(files),
+        damaged=damaged,
     )
+
+
+def _totals(files: Sequence[Path], window_start: int, damaged: dict[Path, DataError]) -> GribTotals:
+    """The totals of the files that can be read; the others are put among the damaged ones."""
+    try:
+        return GribTotals(files, window_start, damaged)
+    except DataError as error:
+        if not damaged:
+            raise
+        reasons = [(path.name, one) for path, one in damaged.items()]
+        if len(damaged) < len(files):
+            reasons.append(("the others", error))
+        raise left_out_error(
+            _few([file.name for file in files], 1),
+            [(len(damaged), len(files), "files")],
+            reasons,
+            "nothing was written",
+        ) from None
 
 
 def _of_msm(paths: Sequence[Path], needed: Sequence[str]) -> Cases:
@@ -141,6 +184,7 @@ def _of_msm(paths: Sequence[Path], needed: Sequence[str]) -> Cases:
         if skipped
         else [],
         separate=True,
+        unit="initial times",
     )
 
 

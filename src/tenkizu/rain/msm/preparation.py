@@ -36,24 +36,13 @@ _STEPS_A_DAY = 8
 
 
 def prepare_msm(
-    config: RainConfig,
-    overwrite: bool = False,
-    track: Track | None = None,
-    workers: int | None = 1,
-    scheduler: str | None = None,
+    config: RainConfig, overwrite: bool, track: Track, workers: int | None, scheduler: str | None
 ) -> SampleStore:
-    """Make the store of ``data.source=msm`` from the files in ``data.msm``, or open it.
+    """`prepare` for ``data.source=msm``: make the store from the files in ``data.msm``, or open it.
 
     One field of one sample is in memory at a time, in each process. A month that is finished is
     kept when the run is interrupted, and the store does not depend on how many processes make it.
-
-    Args:
-        config: the run.
-        overwrite: replace a store made from other settings or files.
-        track: shows progress.
-        workers: processes on this machine, each making a month; None for all processors.
-        scheduler: address of a Dask scheduler, in place of processes here. Its workers must see
-            the files and the store under the same names.
+    The arguments are those of `prepare`.
 
     Raises:
         ConfigError: ``data.scaler_file`` is of no use, or the scheduler does not answer.
@@ -81,7 +70,7 @@ def prepare_msm(
         plan.sample_bytes / 1e6,
         plan.grid.describe(),
     )
-    _write(plan, months, plan_hash, track or (lambda items, _: items), workers, scheduler)
+    _write(plan, months, plan_hash, track, workers, scheduler)
     return open_prepared(config)
 
 

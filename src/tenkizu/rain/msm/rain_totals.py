@@ -13,6 +13,7 @@ import numpy as np
 
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
+from tenkizu.rain.left_out import log_left_out
 from tenkizu.rain.msm.grib import GribField, fields_of
 from tenkizu.rain.msm.grids import LatLonGrid
 from tenkizu.rain.msm.sections import signed
@@ -45,6 +46,8 @@ class GribTotals:
     Args:
         paths: files, read in their order.
         phase: hour (UTC, modulo 3) at which windows begin, for rain in shorter intervals.
+        damaged: takes the files that cannot be read, and why, so that the totals are those of the
+            others; without it such a file is an error.
 
     Attributes:
         files: those of the files that hold rain.
@@ -54,12 +57,17 @@ class GribTotals:
         references: initial time of each window.
 
     Raises:
-        DataError: there is no rain in the files, it is a probability, two files have rain of one
-            interval, or grids differ.
+        DataError: a file cannot be read, there is no rain in the files, it is a probability, two
+            files have rain of one interval, or grids differ.
     """
 
-    def __init__(self, paths: Sequence[Path], phase: int = 0) -> None:
-        found, grid = _collect(paths)
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        phase: int = 0,
+        damaged: dict[Path, DataError] | None = None,
+    ) -> None:
+        found, grid = _collect(paths, damaged)
         with_rain = {Path(one.file) for spans in found.values() for one in spans.values()}
         self.files = [path for path in paths if path in with_rain]
         self.grid = core_grid(grid)
@@ -144,15 +152,24 @@ _Span = tuple[np.datetime64, np.datetime64]
 _Spans = dict[_Span, GribField]
 
 
-def _collect(paths: Sequence[Path]) -> tuple[dict[int | None, _Spans], LatLonGrid]:
-    """Rain fields by member and interval."""
+def _collect(
+    paths: Sequence[Path], damaged: dict[Path, DataError] | None
+) -> tuple[dict[int | None, _Spans], LatLonGrid]:
+    """Rain fields by member and interval, and the grid of them all."""
     found: dict[int | None, _Spans] = defaultdict(dict)
     grid: LatLonGrid | None = None
     probability: GribField | None = None
     for path in paths:
-        for one in fields_of(path):
-            if (one.discipline, one.category, one.number) not in RAIN_PARAMETERS:
-                continue
+        try:
+            # The whole file first: nothing is taken of one that is damaged further on.
+            fields = [one for one in fields_of(path) if _parameter(one) in RAIN_PARAMETERS]
+        except DataError as error:
+            if damaged is None:
+                raise
+            damaged[path] = error
+            log_left_out(path.name, error)
+            continue
+        for one in fields:
             if one.template == PROBABILITY:
                 probability = one
                 continue
@@ -182,6 +199,10 @@ def _collect(paths: Sequence[Path]) -> tuple[dict[int | None, _Spans], LatLonGri
             next_step="`tenkizu rain inspect FILE` lists what is there",
         )
     return dict(found), grid
+
+
+def _parameter(one: GribField) -> tuple[int, int, int]:
+    return one.discipline, one.category, one.number
 
 
 def _require_one(other: GribField | None, one: GribField) -> None:
