@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from tenkizu.core.coastline import Box, coast_lines, land_rings
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
+from tenkizu.core.store import output_folder
 
 MISSING_COLOUR = "#d4d4d4"
 """Light grey of cells without a value."""
@@ -116,7 +117,7 @@ def save_figure(fig: Figure, path: str | Path) -> Path:
         The path written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    output_folder(path.parent)
     part = path.with_name(path.name + ".part")
     try:
         fig.savefig(part, format=path.suffix.lstrip(".") or "png", dpi=fig.dpi)

@@ -10,7 +10,7 @@ from tenkizu.core.config import Section, dump_config, load_config
 from tenkizu.core.errors import ConfigError
 from tenkizu.core.launch import Place, log_to, processes, run_processes, supervised
 from tenkizu.core.run_config import RunConfig, TrainConfig
-from tenkizu.core.store import write_text
+from tenkizu.core.store import output_folder, write_text
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +120,6 @@ def open_run_folder(
         for name in UNDONE:
             for path in folder.glob(f"**/{name}"):
                 path.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
+    output_folder(folder)
     write_text(written, text)
     return folder

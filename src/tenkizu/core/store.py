@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,7 +20,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from tenkizu.core.errors import DataError
+from tenkizu.core.errors import ConfigError, DataError
 
 STORE_FORMAT = "tenkizu-store"
 STORE_VERSION = 1
@@ -41,9 +42,20 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a name beside ``path`` to write to; it takes the final name only on success.
 
     The temporary name keeps the suffix, since some libraries choose the format by it.
+
+    Raises:
+        ConfigError: there is a folder of that name, or its folder cannot be made.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise ConfigError(
+            "the output is a folder",
+            file=path,
+            found="a folder of that name",
+            expected="the name of a file",
+            next_step=f"name a file, such as {path / ('output' + (path.suffix or '.nc'))}",
+        )
+    output_folder(path.parent)
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield part
@@ -53,6 +65,31 @@ def atomic(path: str | Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def output_folder(path: str | Path) -> Path:
+    """Make a folder to write to, unless it is there.
+
+    Raises:
+        ConfigError: it cannot be made, is a file, or nothing may be written to it.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        # Permissions do not tell everything: some file systems take no files at all.
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise ConfigError(
+            "output cannot be written here",
+            file=path,
+            found=error.strerror,
+            expected="a folder that files can be written to, or a name that is free",
+            next_step="name a folder that you may write to",
+        ) from None
+    return path
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON-like value
@@ -260,7 +297,7 @@ class StoreWriter:
 
 def lock_beside(path: Path) -> TextIO:
     """Claim a store for this process; closing the handle or dying, however, gives it back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    output_folder(path.parent)
     handle = path.with_name(f".{path.name}.lock").open("w")
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from tenkizu.core.store import output_folder
 from tenkizu.rain.cases import Cases
 from tenkizu.rain.config import PlotsConfig
 from tenkizu.rain.film import frames, round_up, write_film
@@ -36,7 +37,7 @@ class Roll:
 
     def __enter__(self) -> Self:
         """Itself, with its folder."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        output_folder(self.path.parent)
         # Beside the film, since room for temporary files may be memory.
         self._folder = tempfile.TemporaryDirectory(
             prefix=f".{self.path.stem}.", suffix=".part", dir=self.path.parent

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tenkizu.core.errors import ConfigError, TenkizuError
-from tenkizu.core.store import read_json, write_json
+from tenkizu.core.store import output_folder, read_json, write_json
 from tenkizu.rain.cases import GRIB_SUFFIXES
 from tenkizu.rain.fields import is_field
 from tenkizu.rain.hourly import SourceOptions
@@ -106,7 +106,7 @@ def watch(
         "regrid": regrid,
     }
     split = partial(predict, model, options=options, window_start=window_start, regrid=regrid)
-    output.mkdir(parents=True, exist_ok=True)
+    output_folder(output)
     with _alone(output):
         state = read_json(output / STATE, "the record of a watch") if _exists(output) else {}
         before: dict[str, Any] = {}
