@@ -9,7 +9,8 @@ import pytest
 import torch
 import typer
 import xarray as xr
-from jma_products import SMALL, sea_mask, write_guidance, write_meps_rain
+from jma_bytes import FieldSpec, message
+from jma_products import SMALL, sea_mask, smooth_rain, write_guidance, write_meps_rain
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
@@ -19,8 +20,9 @@ from tenkizu.core.stats import Moments
 from tenkizu.rain.cli_ensemble import ensemble
 from tenkizu.rain.config import DataConfig, ModelConfig
 from tenkizu.rain.dataset import input_channels
-from tenkizu.rain.ensemble import evaluate_ensemble, load_members, predict_ensemble
+from tenkizu.rain.ensemble import evaluate_ensemble, predict_ensemble
 from tenkizu.rain.ensemble_figures import draw_reliability
+from tenkizu.rain.ensemble_members import load_members
 from tenkizu.rain.model import Disaggregator, RainModel, export
 from tenkizu.rain.prediction import predict
 
@@ -231,8 +233,11 @@ def test_the_input_is_never_overwritten(models, tiny_rain_file):
 
 
 def test_one_model_is_refused(models, tiny_rain_file, tmp_path):
-    with pytest.raises(ConfigError, match=r"at least two models.*found 1\n.*train.seed=2"):
+    with pytest.raises(
+        ConfigError, match=r"at least two models.*found 1\n.*train.seed=2"
+    ) as caught:
         evaluate_ensemble(models[:1], tiny_rain_file, tmp_path)
+    assert "config new rain_ensemble" in str(caught.value)
 
 
 def test_the_same_weights_twice_are_refused(models, tmp_path):
@@ -325,3 +330,19 @@ def test_the_command_scores_or_writes_hours(models, tiny_rain, write_rain, tmp_p
     assert (tmp_path / "members.nc").exists()
     shown = CliRunner().invoke(app, ["--help"]).output
     assert "train.seed=2" in shown
+
+
+def test_a_damaged_file_costs_its_window_and_is_named(models, tmp_path):
+    files = []
+    for hour in range(0, 12, 3):
+        rain = FieldSpec(smooth_rain(SMALL, hour), 1, 8, template=8, grid=SMALL, step=1 / 16,
+                         start=hour, length=3)  # fmt: skip
+        files.append(tmp_path / f"rain_{hour:02d}.grib2")
+        files[-1].write_bytes(message([rain], datetime(2024, 7, 5, 6)))
+    files[1].write_bytes(files[1].read_bytes()[:-100])
+    output = tmp_path / "hours.nc"
+    with pytest.raises(DataError, match=r"1 of 4 files could not be split.*holds the others"):
+        predict_ensemble(models, files, output, regrid="native")
+    with xr.open_dataset(output) as written:
+        assert written.sizes["window"] == 3
+        assert written.sizes["member"] == len(models)

@@ -1,4 +1,4 @@
-"""`tenkizu rain ensemble`: several models, trained from different seeds, together."""
+"""`tenkizu rain ensemble`: draws of a model with noise, or models of several seeds, together."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,7 +23,7 @@ def ensemble(
             "-m",
             metavar="MODEL",
             help="Run folder, exported model folder or a name that `tenkizu models` lists; give "
-            "this option once for each member, at least twice.",
+            "this option once for a model with noise, else once for each member.",
         ),
     ],
     output: Annotated[
@@ -32,6 +32,10 @@ def ensemble(
             "--output", "-o", help="Folder for scores and figures; or a .nc file for the hours."
         ),
     ],
+    members: Annotated[
+        int | None,
+        typer.Option(min=1, help="Members to draw from each model with noise.", show_default="20"),
+    ] = None,
     var: Annotated[
         str | None,
         typer.Option("--var", help="Rain variable, when the file does not make it clear."),
@@ -43,6 +47,13 @@ def ensemble(
     time_stamp: Annotated[
         Literal["start", "end"] | None,
         typer.Option(help="What a time stamp marks, when the file has no time bounds."),
+    ] = None,
+    totals: Annotated[
+        Literal["since-start", "interval"] | None,
+        typer.Option(
+            help="What the values of the file are, when it does not say so: the water since the "
+            "start of a run, to be differenced, or that of each interval."
+        ),
     ] = None,
     window_start: Annotated[
         int,
@@ -56,9 +67,20 @@ def ensemble(
         ),
     ] = None,
 ) -> None:
-    """How sure is the split? Several models, trained from different seeds, as an ensemble.
+    """How sure is the split? Many splits of each total, as an ensemble.
 
-    Train members from one configuration that differ in seed and name only:
+    A model with noise, such as that of the configuration rain_ensemble, gives as many members as
+    are asked for:
+
+      tenkizu config new rain_ensemble -o my_ensemble.yaml
+
+      tenkizu rain train my_ensemble.yaml
+
+      tenkizu rain ensemble hourly.nc -m runs/rain_ensemble --members 20 -o scores
+
+    A member depends on its number and on the window alone: the first 10 of 20 are the same 10.
+
+    Without noise, models that were trained from different seeds are the members, though too alike:
 
       tenkizu rain train CONFIG train.seed=1 run.name=a
 
@@ -74,16 +96,16 @@ def ensemble(
     With a .nc file as output it writes the hours of every member, along a dimension "member"; DATA
     may then be 3-hour totals. Every member's hours add up to the total, and so does their mean.
 
-    Five to ten members are plenty. The same model twice is an error.
+    The same model twice is an error; models with and without noise may be mixed.
     """
     from tenkizu.rain.ensemble import evaluate_ensemble, predict_ensemble
     from tenkizu.rain.hourly import SourceOptions
 
-    options = SourceOptions(var, units, time_stamp)
+    options = SourceOptions(var, units, time_stamp, totals)
     if output.suffix == ".nc":
-        predict_ensemble(models, data, output, options, window_start, track, regrid)
+        predict_ensemble(models, data, output, options, window_start, track, regrid, members)
         typer.echo(f"written: {output}")
         return
-    evaluate_ensemble(models, data, output, options, window_start, track, regrid)
+    evaluate_ensemble(models, data, output, options, window_start, track, regrid, members)
     typer.echo((output / "ensemble.txt").read_text(encoding="utf-8"), nl=False)
     typer.echo(f"written: {output / 'ensemble_scores.json'}, ensemble.txt and figures")

@@ -1,5 +1,6 @@
 """The configuration of a rain run: one YAML, checked before the first batch."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -8,6 +9,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    PositiveFloat,
     PositiveInt,
     field_validator,
     model_validator,
@@ -45,6 +47,13 @@ def _increasing(edges: list[float]) -> list[float]:
 
 
 Edges = Annotated[list[float], AfterValidator(_increasing)]
+
+
+def _windows(choice: int | str) -> int | str:
+    """Refuse what does not say which windows."""
+    if not re.fullmatch(r"\d+|all|every [1-9]\d*", str(choice)):
+        raise ValueError("must be a number of windows, all, or one in so many, such as every 10")
+    return choice
 
 
 class ModelConfig(Section):
@@ -95,6 +104,12 @@ class ModelConfig(Section):
         description="Shares the network starts from and corrects: even ones, those of linear "
         "interpolation between the totals before and after, or those of rain carried along the "
         "motion of the totals (needs 'motion' in data.context).",
+    )
+    noise: int = Field(
+        default=0,
+        ge=0,
+        description="Channels of smooth random noise beside the input, from which `tenkizu rain "
+        "ensemble` draws members; needs loss.members. All other commands take noise of 0.",
     )
 
     @model_validator(mode="after")
@@ -152,7 +167,10 @@ class LossConfig(Section):
     )
     normaliser: Literal["equal_split", "weights"] = Field(
         default="equal_split",
-        description="Divide by the error of S/3 (a loss of 1 is as good as S/3) or by the weights.",
+        description="Divide by the error of S/3 over the training windows as they are, so that 1 "
+        "is about as good as S/3, or by the weights. The training curve can lie above: amounts "
+        "scaled at random and tiles chosen for their rain have another error of S/3, and kl and "
+        "members add terms of their own.",
     )
     kl: float = Field(
         default=0.0,
@@ -165,6 +183,20 @@ class LossConfig(Section):
         ge=0,
         description="Further weight of heavy hours: 1 at 10 mm, growing to 1 + 0.75 times this at "
         "50 mm and above.",
+    )
+    members: int = Field(
+        default=1,
+        ge=1,
+        description="With 2 or more (and model.noise) each window is also split so many times with "
+        "noise, and the fair energy score of these, without weights, is added to the loss of the "
+        "split without noise.",
+    )
+    member_squares: list[PositiveInt] = Field(
+        default=[1, 8],
+        min_length=1,
+        description="Sides of squares, cells, of whose mean amounts the energy score is taken, in "
+        "equal parts: 1 for cells, larger ones for members that agree over areas (the score of "
+        "cells alone does not mind members that turn from cell to cell).",
     )
 
     @model_validator(mode="after")
@@ -191,6 +223,15 @@ class ScoresConfig(Section):
     )
     categories_1h: Edges = Field(
         default=[5, 10, 20, 30, 50], description="Inner edges of the hourly classes, mm."
+    )
+    thresholds_sum: Edges = Field(
+        default=[0.2, 2, 10, 20, 40, 60, 100],
+        description="3-hour events, of models whose hours need not add to the total: at least "
+        "this many mm.",
+    )
+    categories_sum: Edges = Field(
+        default=[10, 20, 40, 60, 100],
+        description="Inner edges of the classes of 3-hour sums, of such models, mm.",
     )
     wet_hour_mm: float = Field(
         default=0.1, gt=0, description="An hour with at least this many mm is wet."
@@ -228,10 +269,39 @@ class ScoresConfig(Section):
 class PlotsConfig(Section):
     """The figures of an evaluation."""
 
-    cases: int = Field(default=6, ge=0, description="Draw panels of this many heaviest windows.")
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    cases: Annotated[int | str, AfterValidator(_windows)] = Field(
+        default=6,
+        description="Windows whose panels are drawn: so many of those with most rain, of those "
+        "split best and of those split worst; or `all`, or one in so many, such as `every 10`, and "
+        "6 of each kind. 0 draws none, and no film after training either.",
+    )
     lognorm_vmin_mm: float = Field(
         default=0.1, gt=0, description="Lower limit of the logarithmic colour scale, mm."
     )
+    linear_vmax_mm: PositiveFloat | None = Field(
+        default=None,
+        description="Upper limit of the linear colour scale, mm, such as 600; null takes the 99th "
+        "percentile of a window's positive amounts, at least 1 and at most 600.",
+    )
+    video: bool = Field(
+        default=True,
+        description="After training, make a film of the 16 successive windows with the most rain.",
+    )
+    video_fps: float = Field(default=2, gt=0, le=30, description="Windows a second in a film.")
+
+    @property
+    def heaviest(self) -> int:
+        """How many of the windows with most rain are drawn, as of those split best and worst."""
+        return self.cases if isinstance(self.cases, int) else 6
+
+    @property
+    def every(self) -> int | None:
+        """The step between windows that are drawn whatever their rain, None if there are none."""
+        if isinstance(self.cases, int):
+            return None
+        return 1 if self.cases == "all" else int(self.cases.removeprefix("every "))
 
 
 class RainTrainConfig(TrainConfig):
@@ -262,6 +332,22 @@ class RainConfig(Section):
             raise ValueError("model.prior=motion needs 'motion' in data.context")
         if self.model.prior == "linear" and "s" not in self.data.context:
             raise ValueError("model.prior=linear needs 's' in data.context")
+        return self
+
+    @model_validator(mode="after")
+    def _members_differ_by_noise(self) -> Self:
+        if (self.model.noise > 0) != (self.loss.members > 1):
+            raise ValueError(
+                "model.noise and loss.members belong together: one squared error teaches a network "
+                "to ignore noise, and members without noise are all alike"
+            )
+        if self.loss.members > 1 and self.model.head != "allocation":
+            raise ValueError("loss.members needs model.head=allocation, so that members add to S")
+        if self.loss.members > 1 and self.model.drop_path:
+            raise ValueError(
+                "loss.members needs model.drop_path=0: what it drops would spread the members, "
+                "but in training only"
+            )
         return self
 
     def parts(self) -> "dict[str, RainConfig]":

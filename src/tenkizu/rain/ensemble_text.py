@@ -47,13 +47,17 @@ def _row(label: str, values: Mapping[str, float]) -> str:
 def _members(result: Mapping[str, Any]) -> list[str]:
     rmse, mae = result["rmse_1h_conditional"], result["mae_1h_conditional"]
     skill = result["mse_skill_conditional"]
-    rows = [
-        (
-            f"{i}: {one['name']} ({one['weights']})",
-            *(s["members"][i - 1] for s in (rmse, mae, skill)),
-        )
-        for i, one in enumerate(result["models"], 1)
-    ]
+    rows = []
+    for one in result["models"]:
+        numbers = one["members"]
+        name = f"{one['name']} ({one['weights']})"
+        own = [np.array([s["members"][i - 1] for i in numbers]) for s in (rmse, mae, skill)]
+        # Of draws of one model what one of them may expect.
+        typical = np.sqrt(np.mean(own[0] ** 2)), np.mean(own[1]), np.mean(own[2])
+        if len(numbers) > 1:
+            rows.append((f"{numbers[0]}-{numbers[-1]}: {name}, one draw", *typical))
+        else:
+            rows.append((f"{numbers[0]}: {name}", *typical))
     rows += [
         ("mean of the members", rmse["mean"], mae["mean"], skill["mean"]),
         ("equal split S/3", rmse["equal"], mae["equal"], skill["equal"]),

@@ -1,4 +1,4 @@
-"""What the network is trained on: masked, weighted squared errors, and the options beside them.
+"""What the network is trained on: masked, weighted squared errors, and the energy score of draws.
 
 A term of the loss is a ratio of two sums, so that it can be summed over ranks and batches first.
 """
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Ratio = tuple[Tensor, Tensor]
 """Numerator and denominator of a term, scalars."""
@@ -92,6 +93,65 @@ def share_divergence_sums(
     if weight is not None:
         divergence, counted = weight * divergence, weight * counted
     return divergence.sum(), counted.sum()
+
+
+def energy_score_sums(
+    members: Tensor,
+    target: Tensor,
+    total: Tensor,
+    cells: Tensor,
+    weight: Tensor | None = None,
+    side: int = 1,
+) -> Ratio:
+    """Fair energy score of several splits, summed over the scored cells, and the distance of S/3.
+
+    In a cell the score is ``mean_i |y_i - o| - sum_ij |y_i - y_j| / (2 M (M - 1))`` with Euclidean
+    distances of the three hours, as `tenkizu.rain.ensemble_scores.fair_energy_score`; it is least
+    on average when members are drawn from what may happen (Gneiting and Raftery 2007,
+    doi:10.1198/016214506000001437; fair: Ferro 2014, doi:10.1002/qj.2270). A ratio of 1 is as good
+    as S/3.
+
+    The score of cells does not see whether members agree with themselves over an area: one that
+    turns from cell to cell scores like one that does not. That of larger squares does.
+
+    Args:
+        members: (M, B, 3, H, W), mm, M of at least 2.
+        target: o, (B, 3, H, W), mm; anything in cells that are not scored.
+        total: S, (B, 1, H, W), mm; likewise.
+        cells: (B, 1, H, W), bool.
+        weight: (B, 1, 1 or H, 1 or W), of each cell in both sums; None for 1.
+        side: cells; amounts are averaged over squares of so many first, cells that are not scored
+            as 0.
+    """
+    count = len(members)
+    members = torch.where(cells, members, 0.0)
+    truth = torch.where(cells, target, 0.0).to(members.dtype)
+    even = torch.where(cells, total, 0.0).to(members.dtype) / 3
+    if side > 1:
+        members = torch.stack([_square_means(one, side) for one in members])
+        truth, even = (_square_means(one, side) for one in (truth, even))
+        if weight is not None:
+            weight = _square_means(weight.expand_as(cells).to(truth.dtype), side)
+    score = torch.stack([_length(one - truth) for one in members]).mean(dim=0)
+    for i in range(count):
+        for j in range(i):
+            score = score - _length(members[i] - members[j]) / (count * (count - 1))
+    distance = _length(even - truth)
+    if weight is not None:
+        score, distance = weight * score, weight * distance
+    return score.sum(), distance.sum()
+
+
+def _square_means(maps: Tensor, side: int) -> Tensor:
+    """Means over squares of ``side`` cells; those at the south and east may be smaller."""
+    return functional.avg_pool2d(maps, side, ceil_mode=True, count_include_pad=False)
+
+
+def _length(vectors: Tensor) -> Tensor:
+    """Euclidean length (B, 1, H, W) of (B, 3, H, W); the gradient at length 0 is 0, not NaN."""
+    square = (vectors**2).sum(1, keepdim=True)
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
 
 
 def divide(term: Ratio, reduce_sum: Callable[[Tensor], Tensor] | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """The model that travels: scaling, network and allocation in one module, with its description."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from tenkizu.rain.context import Planes, fixed_planes
 from tenkizu.rain.dataset import assemble, input_channels
 from tenkizu.rain.fields import field_scales, is_field
 from tenkizu.rain.motion import motion_hours
+from tenkizu.rain.noise import window_noise
 from tenkizu.rain.swin_unet import SwinUNet, parameter_table
 from tenkizu.rain.tables import MOTION, RAIN
 from tenkizu.rain.tiled_inference import tiled_output
@@ -57,6 +58,7 @@ class Disaggregator(nn.Module):
         self.rescale = model.rescale
         self.tau = model.tau
         self.normaliser = Normaliser(scales)
+        self.noise = model.noise
         self.network = _build(model, len(scales))
         self.prior = model.prior
         if self.prior != "none":
@@ -81,13 +83,22 @@ class Disaggregator(nn.Module):
         """Whether the hours sum to S; a direct head that is not rescaled has no link to it."""
         return self.head == "allocation" or self.rescale
 
-    def output(self, raw: Tensor) -> tuple[Tensor, Tensor | float]:
+    def output(self, raw: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor | float]:
         """What `hours` turns into amounts, for raw input (B, C, H, W).
+
+        Args:
+            raw: the input channels.
+            noise: (B, K, H, W) for a network with K channels of it; None for zeros.
 
         Returns:
             Network output plus prior, (B, 3, H, W), and the temperature, a number or (B, 1, H, W).
         """
-        maps: Tensor = self.network(self.normaliser(raw))
+        scaled = self.normaliser(raw)
+        if self.noise:
+            if noise is None:
+                noise = torch.zeros_like(raw[:, :1]).expand(-1, self.noise, -1, -1)
+            scaled = torch.cat([scaled, noise], dim=1)
+        maps: Tensor = self.network(scaled)
         tau: Tensor | float = self.tau
         if self.raw_tau is not None:
             tau = learned_temperature(self.raw_tau)
@@ -103,6 +114,11 @@ class Disaggregator(nn.Module):
             raw[:, self.channels.index(name)] if name in self.channels else total for name in "PN"
         )
         return maps + linear_log_shares(before, total, after), tau
+
+    def _with_noise(self, both: Tensor) -> tuple[Tensor, Tensor | float]:
+        """`output` of raw channels followed by those of the noise, (B, C + K, H, W)."""
+        channels = len(self.channels)
+        return self.output(both[:, :channels], both[:, channels:])
 
     def hours(self, output: Tensor, tau: Tensor | float, sum_mm: Tensor) -> Tensor:
         """Hourly amounts (B, 3, H, W), mm, of an `output`; S is (B, 1, H, W), mm."""
@@ -124,6 +140,7 @@ class Disaggregator(nn.Module):
         start: np.datetime64,
         fixed: Planes | None = None,
         tile: int | None = None,
+        draw: int | None = None,
     ) -> NDArray[np.float32]:
         """Split one window.
 
@@ -133,6 +150,8 @@ class Disaggregator(nn.Module):
             fixed: forecast fields, and channels of the grid (`fixed_planes`), if the model wants
                 them; and the hours of the motion baseline, which are made here if not given.
             tile: side of the tiles to go by, cells; None for the whole frame at once.
+            draw: number of the draw, from 1, that a network with noise is to make; None for noise
+                of 0.
 
         Returns:
             Hourly amounts (3, H, W), mm, NaN where S is missing.
@@ -149,7 +168,14 @@ class Disaggregator(nn.Module):
             carried = motion_hours(rain[0], rain[4], rain[5])
             fixed = {**(fixed or {}), **dict(zip(MOTION, carried, strict=True))}
         raw = torch.from_numpy(assemble(self.channels, rain, start, fixed))[None].to(device)
-        output, tau = tiled_output(self.output, raw, total, tile) if tile else self.output(raw)
+        given = raw
+        through: Callable[[Tensor], tuple[Tensor, Tensor | float]] = self.output
+        if draw is not None and self.noise:
+            noise = torch.from_numpy(window_noise(self.noise, rain.shape[1:], start, draw))
+            # One tensor for both, so that tiles are cut from the noise of the whole frame.
+            given = torch.cat([raw, noise[None].to(device)], dim=1)
+            through = self._with_noise
+        output, tau = tiled_output(through, given, total, tile) if tile else through(given)
         if not all(bool(torch.isfinite(torch.as_tensor(x)).all()) for x in (output, tau)):
             raise DataError(
                 "the network gave values that are not finite",
@@ -225,11 +251,13 @@ class RainModel:
         grid: Grid,
         motion: NDArray[np.float32] | None = None,
         fields: Planes | None = None,
+        draw: int | None = None,
     ) -> NDArray[np.float32]:
         """Split one window on a grid; as `Disaggregator.split` otherwise.
 
         The hours of the motion baseline (3, H, W) are used if they are given, else made. Fields are
-        forecasts by channel name, for a model that wants them.
+        forecasts by channel name, for a model that wants them. A model with noise makes a ``draw``,
+        the same for the same number and start.
 
         Raises:
             DataError: also when the model wants position or orography and the grid has none.
@@ -242,7 +270,7 @@ class RainModel:
         if motion is not None:
             fixed = {**fixed, **dict(zip(MOTION, motion, strict=True))}
         tile = (self._tile or usual_side(grid.shape)) if self.tiles else None
-        return self.net.split(rain, start, fixed, tile)
+        return self.net.split(rain, start, fixed, tile, draw)
 
     def require_rain_alone(self, source: str | Path) -> None:
         """Refuse a source of rain alone when the model needs forecast fields too.
@@ -322,8 +350,9 @@ def describe_network(config: RainConfig) -> tuple[list[str], dict[str, int]]:
 
 
 def _build(network: ModelConfig, channels: int) -> SwinUNet:
-    shape = network.model_dump(exclude={"tau", "prior", "head", "rescale", "temperature"})
-    return SwinUNet(channels, temperature_map=network.temperature == "dynamic", **shape)
+    shape = network.model_dump(exclude={"tau", "prior", "head", "rescale", "temperature", "noise"})
+    temperature = network.temperature == "dynamic"
+    return SwinUNet(channels + network.noise, temperature_map=temperature, **shape)
 
 
 def export(folder: Path, net: Disaggregator, network: ModelConfig, details: dict[str, Any]) -> Path:

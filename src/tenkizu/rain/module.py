@@ -12,10 +12,12 @@ from tenkizu.core.training import TrainingModule, all_reduce, gather, world
 from tenkizu.core.verification import Tally, skill
 from tenkizu.rain.baselines import equal_split
 from tenkizu.rain.config import RainConfig
+from tenkizu.rain.epoch_record import epoch_record
 from tenkizu.rain.losses import (
     Ratio,
     bin_weights,
     divide,
+    energy_score_sums,
     focal_boost,
     scored_cells,
     share_divergence_sums,
@@ -23,7 +25,9 @@ from tenkizu.rain.losses import (
 )
 from tenkizu.rain.model import Disaggregator
 from tenkizu.rain.msm.compact_views import Unpacking
+from tenkizu.rain.noise import random_noise, window_noise
 from tenkizu.rain.scores import summarise, window_tally
+from tenkizu.rain.sum_scores import sum_tally, summarise_sums
 from tenkizu.rain.weights import LossWeights, loss_weights
 
 log = logging.getLogger(__name__)
@@ -40,7 +44,9 @@ class RainModule(TrainingModule):
     """Trains a `Disaggregator` on batches of `RainDataset`.
 
     The loss is the weighted squared error of the hours over that of S/3; with the direct head also
-    that of their sum, on the same scale; and ``loss.kl`` times the divergence of the shares.
+    that of their sum, on the same scale; and ``loss.kl`` times the divergence of the shares. All
+    that is of the split without noise, as are the scores of validation. With several
+    ``loss.members`` the energy score of as many splits with noise is added.
 
     Args:
         net: the module to train.
@@ -84,9 +90,16 @@ class RainModule(TrainingModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
         batch = {**batch, "input": self.unpacking(batch)}
+        noise = None
+        if self.loss.members > 1:
+            # From the generator that is seeded before each batch, as stochastic depth.
+            count, (rows, columns) = len(batch["input"]), batch["input"].shape[-2:]
+            noise = random_noise(
+                self.loss.members * count, self.net.noise, (rows, columns), batch["input"]
+            )
         output = self.net.output(batch["input"])
         ranks = world()[1]
-        loss = self._loss(output, batch, lambda total: all_reduce(total) / ranks)
+        loss = self._loss(output, batch, lambda total: all_reduce(total) / ranks, noise)
         size = len(batch["input"])
         self.log(
             "train_loss",
@@ -101,15 +114,23 @@ class RainModule(TrainingModule):
         return self.guarded(loss, _dates(batch))
 
     def _loss(
-        self, output: Output, batch: dict[str, Tensor], reduce_sum: Callable[[Tensor], Tensor]
+        self,
+        output: Output,
+        batch: dict[str, Tensor],
+        reduce_sum: Callable[[Tensor], Tensor],
+        noise: Tensor | None = None,
     ) -> Tensor:
         predicted = self.net.hours(*output, batch["target_sum"])
-        terms = self._terms(output, predicted, batch)
+        terms = self._terms(output, predicted, batch, noise)
         values = [factor * divide(term, reduce_sum) for factor, term in terms]
         return torch.stack(values).sum()
 
     def _terms(
-        self, output: Output, predicted: Tensor, batch: dict[str, Tensor]
+        self,
+        output: Output,
+        predicted: Tensor,
+        batch: dict[str, Tensor],
+        noise: Tensor | None = None,
     ) -> Iterator[tuple[float, Ratio]]:
         """The terms of the loss, each with its factor; sums are of the dtype of ``predicted``."""
         target, total = batch["target_1h"], batch["target_sum"]
@@ -135,6 +156,37 @@ class RainModule(TrainingModule):
             # The weights of drawn tiles make it that of whole frames, as those above.
             weight = batch.get("importance")
             yield self.loss.kl, share_divergence_sums(log_shares, target, cells, weight)
+        if noise is not None:
+            yield from self._energy_scores(noise, cells, batch, predicted.dtype)
+
+    def _energy_scores(
+        self, noise: Tensor, cells: Tensor, batch: dict[str, Tensor], dtype: torch.dtype
+    ) -> Iterator[tuple[float, Ratio]]:
+        """`energy_score_sums` of splits with noise (M B, K, H, W), members one after the other."""
+        count, total = self.loss.members, batch["target_sum"]
+        output = self.net.output(batch["input"].repeat(count, 1, 1, 1), noise)
+        hours = self.net.hours(*output, total.repeat(count, 1, 1, 1)).to(dtype)
+        members = hours.reshape(count, *batch["target_1h"].shape)
+        weight = batch.get("importance")
+        if "loss_factor" in batch:
+            # That is a ratio of squared errors, and the score is no square.
+            factor = batch["loss_factor"].sqrt()
+            weight = factor if weight is None else weight * factor
+        squares = self.loss.member_squares
+        for side in squares:
+            sums = energy_score_sums(members, batch["target_1h"], total, cells, weight, side)
+            yield 1 / len(squares), sums
+
+    def _fixed_noise(self, batch: dict[str, Tensor]) -> Tensor:
+        """Noise of validation: the draws 1 to M of each window, whatever the batch and epoch."""
+        rows, columns = batch["mask"].shape[-2:]
+        starts = batch["time"].cpu().numpy().astype("datetime64[m]")
+        draws = [
+            window_noise(self.net.noise, (rows, columns), start, draw)
+            for draw in range(1, self.loss.members + 1)
+            for start in starts
+        ]
+        return torch.from_numpy(np.stack(draws)).to(batch["mask"].device)
 
     def _weighted(
         self,
@@ -156,6 +208,8 @@ class RainModule(TrainingModule):
     def on_validation_epoch_start(self) -> None:
         """Begin the sums of one validation: two for each term of the loss, and the scores."""
         terms = 1 + (self.weights.total is not None) + (self.loss.kl > 0)
+        if self.loss.members > 1:
+            terms += len(self.loss.member_squares)
         self.sums = torch.zeros(2 * terms, dtype=torch.float64, device=self._sum_device())
         self.tallies = [Tally() for _ in self.tallies]
 
@@ -165,19 +219,28 @@ class RainModule(TrainingModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Add a batch to the sums; ratios come last, so batches and ranks do not matter."""
         target, total = batch["target_1h"], batch["target_sum"]
-        output = self.net.output(self.unpacking(batch))
+        batch = {**batch, "input": self.unpacking(batch)}
+        output = self.net.output(batch["input"])
         predicted = self.net.hours(*output, total)
+        noise = self._fixed_noise(batch) if self.loss.members > 1 else None
         parts: list[Tensor] = []
-        for factor, (numerator, denominator) in self._terms(output, predicted.double(), batch):
+        terms = self._terms(output, predicted.double(), batch, noise)
+        for factor, (numerator, denominator) in terms:
             parts += [factor * numerator, denominator]
         self.sums += torch.stack([p.double().to(self.sums.device) for p in parts])
         arrays = (a.detach().float().cpu().numpy() for a in (predicted, target, total[:, 0]))
+        starts = batch["time"].cpu().numpy().astype("datetime64[m]")
         source = batch["source"].tolist() if self.sources else [0] * len(total)
-        for hours, truth, amount, i in zip(*arrays, source, strict=True):
+        settings = (self.scores.thresholds_1h, self.scores.categories_1h)
+        of_sums = (self.scores.thresholds_sum, self.scores.categories_sum)
+        wet = self.scores.wet_hour_mm
+        for hours, truth, amount, start, i in zip(*arrays, starts, source, strict=True):
             methods = {"model": hours, "equal": equal_split(amount)}
-            settings = (self.scores.thresholds_1h, self.scores.categories_1h)
-            wet = self.scores.wet_hour_mm
-            self.tallies[i] += window_tally(methods, truth, amount, *settings, wet_hour_mm=wet)
+            self.tallies[i] += window_tally(
+                methods, truth, amount, *settings, start=start, wet_hour_mm=wet
+            )
+            if not self.net.conserves:
+                self.tallies[i] += sum_tally(hours, truth, amount, *of_sums)
 
     def on_validation_epoch_end(self) -> None:
         """Log loss, conditional MSE skill against S/3 and 1 h RMSE over all ranks.
@@ -189,7 +252,9 @@ class RainModule(TrainingModule):
         ratios = [n / d for n, d in zip(terms[::2], terms[1::2], strict=True) if d]
         settings = (self.scores.thresholds_1h, self.scores.categories_1h)
         tallies = [sum(tallies, Tally()) for tallies in zip(*gather(self.tallies), strict=True)]
-        scores = summarise(sum(tallies, Tally()), ("model", "equal"), *settings)
+        every = sum(tallies, Tally())
+        scores = summarise(every, ("model", "equal"), *settings)
+        scores |= summarise_sums(every, self.scores.thresholds_sum, self.scores.categories_sum)
         skills = {
             f"val_skill_{name}": float(
                 skill(tally["sse.model"][1].sum(), tally["sse.equal"][1].sum())
@@ -197,14 +262,7 @@ class RainModule(TrainingModule):
             for name, tally in zip(self.sources, tallies, strict=False)
             if tally.sums
         }
-        self.epoch_scores = {
-            "binary_hourly": scores["binary_hourly"]["model"]["pooled"],
-            "categories_hourly": scores["categories_hourly"]["model"]["all"]
-            | {"edges_mm": scores["categories_hourly"]["edges_mm"]},
-            "wet_hours_accuracy": scores["wet_hours"]["model"]["all"]["accuracy"],
-            "wet_pattern_accuracy": scores["wet_pattern"]["model"]["accuracy"],
-            "rmse_1h": scores["rmse_1h"],
-        }
+        self.epoch_scores = epoch_record(scores)
         self.log_dict(
             {
                 "val_loss": sum(ratios) if terms[1] else float("nan"),
@@ -215,6 +273,13 @@ class RainModule(TrainingModule):
                 **skills,
             }
         )
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the gradient norm of the first step, before clipping, beside its loss."""
+        if self.global_step == 0:
+            gradients = [p.grad for p in self.parameters() if p.grad is not None]
+            log.debug("first gradient norm %.4g", float(torch.nn.utils.get_total_norm(gradients)))
+        super().on_before_optimizer_step(optimizer)
 
     def _describe_first(self, batch: dict[str, Tensor], loss: Tensor) -> None:
         """Log per-channel range of the first batch, raw, and its loss."""

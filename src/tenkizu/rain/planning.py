@@ -202,7 +202,11 @@ def _measure(
     optimiser = torch.optim.AdamW(net.parameters(), lr=config.train.lr)
     half = resolve_precision(config.train) == "bf16-mixed"
 
-    def step(size: int) -> float:
+    # With members a sample goes through the network once without noise, and once for each.
+    passes = 1 if config.loss.members == 1 else 1 + config.loss.members
+
+    def step(samples: int) -> float:
+        size = passes * samples
         raw = torch.rand(size, len(net.channels), *shape, device=device)
         total = 10 * torch.rand(size, 1, *shape, device=device)
         begin = time.perf_counter()
