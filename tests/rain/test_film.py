@@ -110,9 +110,9 @@ def test_frames_are_read_predicted_and_drawn_one_by_one(
     events = []
     read = cases.read_window
 
-    def reading(series, start):
+    def reading(series, start, member):
         events.append(("read", start))
-        return read(series, start)
+        return read(series, start, member)
 
     monkeypatch.setattr(cases, "read_window", reading)
 

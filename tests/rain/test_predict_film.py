@@ -33,9 +33,9 @@ def counted(monkeypatch):
     events = []
     read, forward = cases.read_window, Disaggregator.split
 
-    def reading(series, start):
+    def reading(series, start, member):
         events.append("read")
-        return read(series, start)
+        return read(series, start, member)
 
     def splitting(self, *args, **options):
         events.append("split")

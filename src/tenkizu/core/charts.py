@@ -23,6 +23,7 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from tenkizu.core.coastline import Box, coast_lines, land_rings
+from tenkizu.core.curvilinear import coast_on
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
 from tenkizu.core.store import output_folder
@@ -82,6 +83,7 @@ _RAIN_COLOURS = (
     "#860013",
 )
 
+_WIDE_KM = 10_000.0
 _AXIS_SCALE = {"degrees": 1.0, "km": 1.0, "m": 1e-3, "1": 1.0}
 
 
@@ -142,7 +144,8 @@ def map_axes(ax: Axes, grid: Grid) -> None:
     """Give axes the extent, aspect, ticks and frame of a grid, row 0 at the top.
 
     Latitude-longitude axes are in degrees with aspect 1/cos(middle latitude), which keeps shapes
-    true there; projected axes are in km and index axes in cells, both with aspect 1.
+    true there; projected axes are in km with aspect 1, and index axes in cells with the aspect of
+    these, 1 where it is not known.
     """
     y, x = _edges(grid, "y"), _edges(grid, "x")
     ax.set_xlim(x[0], x[-1])
@@ -165,6 +168,8 @@ def map_axes(ax: Axes, grid: Grid) -> None:
 
 def map_aspect(grid: Grid) -> float:
     """Height of one axis unit in y over the width of one in x, as `map_axes` sets it."""
+    if grid.kind == "index" and grid.cell_km:
+        return grid.cell_km[0] / grid.cell_km[1]
     if grid.kind != "latlon":
         return 1.0
     middle = np.deg2rad((grid.y[0] + grid.y[-1]) / 2)
@@ -225,24 +230,26 @@ def draw_field(
 
 
 def draw_coastlines(ax: Axes, grid: Grid) -> LineCollection | None:
-    """Draw the coastlines of a latitude-longitude grid's area from the shipped 1:50m file.
+    """Draw the coastlines of a grid's area from the shipped 1:50m file.
 
     Longitudes may run -180..180 or 0..360 or cross either seam. Axis limits stay as they are.
 
     Returns:
-        The lines, or None on other kinds of grid and where there is no coast.
+        The lines, or None on grids without latitude and longitude and where there is no coast.
     """
-    if grid.kind != "latlon":
-        return None
-    box = _box(grid)
-    lines = coast_lines(box)
+    if grid.kind == "latlon":
+        box = _box(grid)
+        lines, wide = coast_lines(box), box[1] - box[0] >= 90.0
+    else:
+        lines = [line * _AXIS_SCALE.get(grid.units, 1.0) for line in coast_on(grid)]
+        wide = (grid.spacing_km or (0.0, 0.0))[1] * grid.shape[1] >= _WIDE_KM
     if not lines:
         return None
     coast = LineCollection(
         lines,
         colors=COAST_COLOUR,
         # Islands of a hemisphere run together when drawn as thick as those of a region.
-        linewidths=0.6 if box[1] - box[0] < 90.0 else 0.35,
+        linewidths=0.35 if wide else 0.6,
         capstyle="round",
         zorder=3,
     )

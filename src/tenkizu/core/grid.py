@@ -18,12 +18,17 @@ class Grid:
 
     Attributes:
         kind: ``latlon`` (degrees), ``projected`` (a map projection, metres or kilometres) or
-            ``index`` (no usable coordinates).
+            ``index`` (cells are counted: no coordinates, or latitudes and longitudes in two
+            dimensions only).
         y: row coordinate, shape (H,), decreasing for ``latlon`` and ``projected``.
         x: column coordinate, shape (W,), increasing.
         y_name: name of the row dimension in files.
         x_name: name of the column dimension in files.
         units: of the two axes: ``degrees``, ``km``, ``m`` or ``1``.
+        lat: latitude of each cell, shape (H, W), degrees north, where a file gives it so; only on
+            ``projected`` and ``index`` grids.
+        lon: longitude of each cell, shape (H, W), degrees east; with ``lat`` or not at all.
+        cell_km: distance between rows and between columns of an ``index`` grid, where known.
     """
 
     kind: Literal["latlon", "projected", "index"]
@@ -32,6 +37,9 @@ class Grid:
     y_name: str = "lat"
     x_name: str = "lon"
     units: str = "degrees"
+    lat: NDArray[np.float64] | None = None
+    lon: NDArray[np.float64] | None = None
+    cell_km: tuple[float, float] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -45,7 +53,9 @@ class Grid:
         On a latitude-longitude grid the column distance is taken at the middle latitude:
         R cos(phi) d(lambda), with R = 6371 km.
         """
-        if self.kind == "index" or min(self.shape) < 2:
+        if self.kind == "index":
+            return self.cell_km
+        if min(self.shape) < 2:
             return None
         dy = abs(float(self.y[-1] - self.y[0])) / (len(self.y) - 1)
         dx = abs(float(self.x[-1] - self.x[0])) / (len(self.x) - 1)
@@ -57,13 +67,18 @@ class Grid:
         return float(np.deg2rad(dy) * km), float(np.deg2rad(dx) * km * np.cos(middle))
 
     def same_as(self, other: "Grid", tolerance: float = 1e-4) -> bool:
-        """Whether two grids have the same kind, units, shape and, within ``tolerance``, axes."""
+        """Whether two grids have the same kind, units, shape and, within ``tolerance``, axes.
+
+        Latitudes and longitudes in two dimensions count where both grids have them.
+        """
         return (
             self.kind == other.kind
             and self.units == other.units
             and self.shape == other.shape
             and bool(np.allclose(self.y, other.y, rtol=0, atol=tolerance))
             and bool(np.allclose(self.x, other.x, rtol=0, atol=tolerance))
+            and _same_places(self.lat, other.lat, tolerance)
+            and _same_places(self.lon, other.lon, tolerance)
         )
 
     def describe(self) -> str:
@@ -71,7 +86,12 @@ class Grid:
         rows, columns = self.shape
         text = f"{rows} x {columns}"
         if self.kind == "index":
-            return f"{text} cells without coordinates"
+            where = "" if self.cell_km else " without coordinates"
+            for name, values in (("lat", self.lat), ("lon", self.lon)):
+                if values is not None:
+                    where += f", {name} {np.nanmin(values):g}..{np.nanmax(values):g}"
+            size = ", {:.3g} x {:.3g} km".format(*self.cell_km) if self.cell_km else ""
+            return f"{text} cells{where}{size}"
         text += f", {self.y_name} {self.y[0]:g}..{self.y[-1]:g}"
         text += f", {self.x_name} {self.x[0]:g}..{self.x[-1]:g} {self.units}"
         if self.spacing_km:
@@ -79,7 +99,12 @@ class Grid:
         return text
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready description from which `from_json` rebuilds the grid exactly."""
+        """A JSON-ready description from which `from_json` rebuilds the grid.
+
+        Exactly, but for latitudes and longitudes in two dimensions, which would be larger than
+        what they describe; the spacing that they give stays.
+        """
+        size = {"cell_km": list(self.cell_km)} if self.cell_km else {}
         return {
             "kind": self.kind,
             "y": self.y.tolist(),
@@ -87,9 +112,24 @@ class Grid:
             "y_name": self.y_name,
             "x_name": self.x_name,
             "units": self.units,
+            **size,
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        return cls(**{**data, "y": np.asarray(data["y"]), "x": np.asarray(data["x"])})
+        size = tuple(data["cell_km"]) if "cell_km" in data else None
+        axes = {name: np.asarray(data[name]) for name in ("y", "x")}
+        return cls(**{**data, **axes, "cell_km": size})
+
+
+def _same_places(
+    one: NDArray[np.float64] | None, other: NDArray[np.float64] | None, tolerance: float
+) -> bool:
+    """Whether degrees agree, whole turns aside; what only one grid knows cannot differ."""
+    if one is None or other is None:
+        return True
+    apart = (one - other + 180.0) % 360.0 - 180.0
+    return bool(
+        np.array_equal(np.isnan(one), np.isnan(other)) and not (abs(apart) > tolerance).any()
+    )

@@ -13,6 +13,7 @@ from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.grid import Grid
 from tenkizu.core.store import SampleStore
 from tenkizu.rain.context import Planes
+from tenkizu.rain.georeference import Georeference
 from tenkizu.rain.hourly import SourceOptions, open_rain, read_window, window_starts
 from tenkizu.rain.left_out import left_out_error, log_left_out
 from tenkizu.rain.preparation import to_rain
@@ -61,6 +62,7 @@ class Cases:
         damaged: files that cannot be read, and why; the windows are what the others hold.
         left_out: windows that could not be split, by index, and why, as `attempt` finds them.
         remap: how the rain came to this grid, if it was regridded.
+        georeference: what locates the cells of the source, for the output.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Cases:
     damaged: dict[Path, DataError] = field(default_factory=dict)
     left_out: dict[int, DataError] = field(default_factory=dict)
     remap: Remap | None = None
+    georeference: Georeference = field(default_factory=Georeference)
 
     def reference(self, index: int) -> np.datetime64:
         """Initial time t0 of a window."""
@@ -200,17 +203,19 @@ def _of_series(
 ) -> Cases:
     """All windows of a NetCDF file."""
     model.require_rain_alone(path)
-    series = stack.enter_context(open_rain(path, options))
+    series = stack.enter_context(open_rain(path, options, ensemble=True))
     starts = window_starts(series, window_start)
     return Cases(
         series.path.name,
         series.variable,
         series.grid,
         starts,
-        lambda i, _: (to_rain(read_window(series, starts[i])), {}),
+        lambda i, member: (to_rain(read_window(series, starts[i], member)), {}),
         series.pieces_per_window == 3,
+        members=series.members,
         notes=series.notes,
         orient=series.orient,
+        georeference=series.georeference,
     )
 
 

@@ -99,11 +99,14 @@ class EqualSplit:
             model less that of S/3 in mm2, negative where the model errs less, NaN where nothing
             was evaluated), ``sse_model_map``, ``sse_base_map`` (sums, mm2), float64; ``n_times``
             (windows); ``lat`` (H), ``lon`` (W), NaN unless the grid is one of latitudes and
-            longitudes; ``y``, ``x`` (the grid's own axes) and their ``axis_units``.
+            longitudes; ``y``, ``x`` (the grid's own axes) and their ``axis_units``; ``cell_lat``
+            and ``cell_lon`` (H, W) where the source has them in two dimensions.
         """
         total = sum(self.counts.values(), np.zeros_like(self.counts["win"]))
         located = grid.kind == "latlon"
+        places = {"cell_lat": grid.lat, "cell_lon": grid.lon} if grid.lat is not None else {}
         return {
+            **places,
             "improved_count_map": self.counts["win"],
             "total_count_map": total,
             "mean_sse_diff_map": ratio(self.sse["model"] - self.sse["equal"], total),

@@ -167,6 +167,8 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 def _grid(found: dict[str, NDArray[Any]], shape: tuple[int, ...]) -> Grid:
     """The grid of the file: latitude and longitude, a projection's y and x, or plain cells."""
     units = str(found.get("axis_units", "1"))
+    places = [found.get(name) for name in ("cell_lat", "cell_lon")]
+    lat, lon = (p if p is not None and p.shape == shape else None for p in places)
     for kind, y_name, x_name in (("latlon", "lat", "lon"), ("projected", "y", "x")):
         y, x = (np.asarray(found.get(name, ()), np.float64) for name in (y_name, x_name))
         fits = y.ndim == x.ndim == 1 and (len(y), len(x)) == shape
@@ -175,9 +177,9 @@ def _grid(found: dict[str, NDArray[Any]], shape: tuple[int, ...]) -> Grid:
         if kind == "latlon":
             return Grid("latlon", y, x)
         if units in ("km", "m"):
-            return Grid("projected", y, x, "y", "x", units)
+            return Grid("projected", y, x, "y", "x", units, lat, lon)
     rows, columns = (np.arange(float(size)) for size in shape)
-    return Grid("index", rows, columns, "y", "x", "1")
+    return Grid("index", rows, columns, "y", "x", "1", lat, lon)
 
 
 def _draw_map(

@@ -9,6 +9,7 @@ import numpy as np
 
 from tenkizu import __version__
 from tenkizu.rain.cases import Cases
+from tenkizu.rain.georeference import Georeference
 from tenkizu.rain.tables import Rain
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class PredictionFile:
 
     def __init__(self, path: Path, cases: Cases, model: "RainModel", share: bool) -> None:
         self.cases, self.share = cases, share
+        # A new grid is not where the old cells were, but in the same projection.
+        self.source = cases.georeference.regridded() if cases.remap else cases.georeference
         self.written: list[int] = []
         self.file = file = h5netcdf.File(path, "w")
         grid = cases.grid
@@ -58,6 +61,8 @@ class PredictionFile:
         if cases.remap:
             file.attrs["tenkizu_regridding"] = cases.remap.describe()
         self._times()
+        source = self.source
+        self._georeference(source)
         # orient() turns the last two axes; a column and a row turn one each.
         self._coordinate(rows, cases.orient(grid.y[:, None])[:, 0])
         self._coordinate(columns, cases.orient(grid.x[None, :])[0])
@@ -71,6 +76,9 @@ class PredictionFile:
             number.attrs.update(
                 {"standard_name": "realization", "long_name": "ensemble member", "units": "1"}
             )
+        located = {"coordinates": " ".join(source.coordinates)} if source.coordinates else {}
+        if source.grid_mapping:
+            located["grid_mapping"] = source.grid_mapping
         self._variable(
             "rain_1h",
             ("time", *members, rows, columns),
@@ -79,7 +87,8 @@ class PredictionFile:
                 "long_name": "rain in the hour ending at time",
                 "units": "mm",
                 "cell_methods": "time: sum (interval: 1 hour)",
-                "coordinates": "forecast_reference_time",
+                **located,
+                "coordinates": " ".join(["forecast_reference_time", *source.coordinates]),
             },
         )
         self._variable(
@@ -91,6 +100,7 @@ class PredictionFile:
                 + ", regridded" * bool(cases.remap),
                 "units": "mm",
                 "cell_methods": "window: sum (interval: 3 hours)",
+                **located,
             },
         )
         if share:
@@ -101,6 +111,7 @@ class PredictionFile:
                     "long_name": "share of the hour in its 3-hour total; missing where that is 0",
                     "units": "1",
                     "valid_range": np.array([0, 1], np.float32),
+                    **located,
                 },
             )
 
@@ -156,18 +167,34 @@ class PredictionFile:
         self.file["window_bnds"][row] = (start, start + 180)
 
     def _coordinate(self, name: str, values: Any) -> None:  # noqa: ANN401
-        grid = self.cases.grid
-        if grid.kind == "index":
+        """An axis: the source's own values and attributes where it has them, else the grid's."""
+        grid, row = self.cases.grid, name == self.cases.grid.y_name
+        own = self.source.variables.get(name)
+        if own is None and grid.kind == "index":
             return
-        variable = self.file.create_variable(name, (name,), np.float64, data=values)
-        row = name == grid.y_name
+        data = values if own is None else own.values
+        variable = self.file.create_variable(name, (name,), data.dtype, data=data)
+        if own is not None:
+            variable.attrs.update(own.attrs)
         if grid.kind == "latlon":
             kind = "latitude" if row else "longitude"
             units = "degrees_north" if row else "degrees_east"
-        else:
+            variable.attrs.update({"standard_name": kind, "units": units})
+        elif grid.kind == "projected":
             kind = f"projection_{'y' if row else 'x'}_coordinate"
-            units = grid.units
-        variable.attrs.update({"standard_name": kind, "units": units, "axis": "Y" if row else "X"})
+            variable.attrs.update({"standard_name": kind, "units": grid.units})
+        variable.attrs["axis"] = "Y" if row else "X"
+
+    def _georeference(self, source: Georeference) -> None:
+        """Latitudes and longitudes in two dimensions, and grid mappings, as the source has them."""
+        for name, own in source.variables.items():
+            if len(own.dims) == 1 or name in self.file.variables:
+                continue
+            packed = {"compression": "gzip", "compression_opts": 1} if own.ndim else {}
+            variable = self.file.create_variable(
+                name, own.dims, own.dtype, data=own.values, **packed
+            )
+            variable.attrs.update(own.attrs)
 
     def _bounds(self, name: str, edges: Any) -> None:  # noqa: ANN401
         """Borders of the cells along an axis, for a grid that is not the source's."""

@@ -99,8 +99,8 @@ def conservative(source: Grid, spacing_km: tuple[float, float]) -> Remap:
         DataError: the grid has no spacing.
     """
     found = source.spacing_km
-    if found is None:
-        raise DataError("a grid without known spacing cannot be regridded", found=source.describe())
+    if found is None or source.kind == "index":
+        raise DataError("a grid without coordinates along its axes", found=source.describe())
     sphere = source.kind == "latlon"
     # Rows from the north: with the sign changed they increase as columns do.
     south = _edges(-source.y)
@@ -128,8 +128,8 @@ def choose_grid(
 
     Raises:
         DataError: the spacing is far from that of the training and nothing was asked for;
-            or ``conservative`` was, but a spacing is not known, the model has forecast fields, or
-            the domain is too small.
+            or ``conservative`` was, but a spacing is not known, the model has forecast fields, the
+            grid has coordinates in two dimensions only, or the domain is too small.
         ConfigError: there is no such way to regrid.
     """
     if regrid is not None and regrid not in get_args(Regrid):
@@ -154,17 +154,21 @@ def choose_grid(
     if wanted is None or regrid == "native":
         return None, list(filter(None, [model.check_grid(grid)]))
     fields = any(is_field(channel) for channel in model.net.channels)
-    if regrid is None or fields:
+    counted = grid.kind == "index"
+    if regrid is None or fields or counted:
         native = "--regrid native splits hours on the grid as it is, and scores may be lower"
         remapping = f"--regrid conservative brings it to {_text(wanted)} km first; "
+        problem = "the grid spacing is far from that of the training"
+        if regrid:
+            problem = "forecast fields are not regridded"
+        if regrid and counted:
+            problem = "a grid with latitudes and longitudes in two dimensions is not regridded"
         raise DataError(
-            "forecast fields are not regridded"
-            if regrid
-            else "the grid spacing is far from that of the training",
+            problem,
             file=name,
             found=f"{_text(grid.spacing_km)} km",
             expected=f"within 20 % of {_range(trained)} km, at which the model was trained",
-            next_step=("" if fields else remapping) + native,
+            next_step=("" if fields or counted else remapping) + native,
         )
     remap = conservative(grid, wanted)
     if model.nearest_spacing(remap.target) is not None or min(remap.target.shape) < 2:
