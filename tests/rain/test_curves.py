@@ -136,15 +136,6 @@ def test_possible_scores_only_on_the_axes(tmp_path, figures):
     assert -0.05 < ax.get_ylim()[0] < 0
 
 
-def test_scores_of_sums_are_drawn_where_a_run_has_them(tmp_path, figures):
-    scores = record(0.5)
-    scores["binary_sum"] = {"2": dict.fromkeys(METRICS, 0.5)}
-    scores["categories_sum"] = scores["categories_hourly"]
-    scores["rmse_sum"] = {"model": 0.7}
-    written = draw_epoch_curves(tmp_path, {"epoch": [1], "scores": [scores]})
-    assert [path.name.removesuffix("_over_epochs.png") for path in written] == list(CAPTIONS)
-
-
 @pytest.mark.parametrize(
     "history",
     [

@@ -6,8 +6,8 @@ import pytest
 from tenkizu.core.grid import Grid
 from tenkizu.rain.baselines import equal_split
 from tenkizu.rain.equal_split import EqualSplit
+from tenkizu.rain.equal_split_text import equal_split_text
 from tenkizu.rain.score_intervals import time_blocks
-from tenkizu.rain.score_text import equal_split_text
 
 T0 = np.datetime64("2023-01-01T03:00", "m")
 THREE_HOURS = np.timedelta64(180, "m")
@@ -366,3 +366,19 @@ def test_the_text_holds_what_was_promised():
     ):  # fmt: skip
         assert part in text, part
     assert "Land and sea" not in told(series(80, 0.7))
+
+
+def test_groups_have_the_difference_and_the_win_rate_with_intervals():
+    result = series(80, 0.7)
+    found, lines = result.summary(), told(result).splitlines()
+    assert max(map(len, lines)) <= 100
+    entry = found["by_season"]["DJF"]
+    errors, rates = (line for line in lines if line.split()[:1] == ["DJF"])
+    difference, skill, win = (entry[name] for name in ("rmse_difference", "skill", "win_rate"))
+    ends = "{value:.3f} [{low:.3f}, {high:.3f}]"
+    assert errors.split("  ")[-3:] == [ends.format(**difference), "+", ends.format(**skill)]
+    percent = {name: 100 * value for name, value in win.items()}
+    assert "{value:.1f} [{low:.1f}, {high:.1f}]".format(**percent) in rates
+    few = [line for line in told(series(5, 0.7)).splitlines() if line.split()[:1] == ["DJF"]]
+    assert "5 blocks" in few[0]
+    assert "[" not in few[0] + few[1]

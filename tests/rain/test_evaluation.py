@@ -15,7 +15,9 @@ from tenkizu.rain.config import DataConfig, ModelConfig, RainConfig, ScoresConfi
 from tenkizu.rain.dataset import input_channels
 from tenkizu.rain.evaluation import evaluate, evaluate_store
 from tenkizu.rain.model import Disaggregator, export
+from tenkizu.rain.preparation import prepare
 
+ENDS = ("best", "worst")
 METHODS = ["model", "equal", "linear", "climatological", "motion"]
 WRITTEN = ("scores.json", "evaluation.txt", "equal_split_detailed.txt", "equal_split_maps.npz")
 DATA = {"files": ["none"], "store": "none", "splits": {"train": ["2023-05-30/2023-06-01"]}}
@@ -264,6 +266,21 @@ def test_an_all_dry_run_comes_out_whole(model, write_rain, tmp_path):
     assert "n/a" in (tmp_path / "out" / "equal_split_detailed.txt").read_text()
 
 
+def test_windows_without_a_single_known_cell_are_refused(
+    model, tiny_config, tiny_rain, write_rain, tmp_path
+):
+    rain = tiny_rain.copy()
+    # The last day, 3 June, is the test period.
+    rain[-24:] = np.nan
+    file = write_rain(tmp_path / "gone.nc", rain)
+    config = tiny_config.model_copy(
+        update={"data": tiny_config.data.model_copy(update={"files": [str(file)]})}
+    )
+    with pytest.raises(DataError, match=r"\(test\): no cell .* found 7 windows of missing values"):
+        evaluate_store(model, prepare(config), "test", tmp_path / "out", config)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_one_window_comes_out_whole_without_a_verdict(model, tiny_rain, write_rain, tmp_path):
     file = write_rain(tmp_path / "one.nc", tiny_rain[60:63], np.datetime64("2023-06-01T13:00"))
@@ -273,8 +290,31 @@ def test_one_window_comes_out_whole_without_a_verdict(model, tiny_rain, write_ra
     text = (tmp_path / "out" / "equal_split_detailed.txt").read_text()
     assert "too few blocks" in text
     assert "Better" not in text
+    assert "\n1 window, " in (tmp_path / "out" / "evaluation.txt").read_text()
+    # Nothing but the windows that were asked for is drawn, and the model's run asked for none.
+    assert scores["cases"] == {"heaviest": [], "best": [], "worst": []}
     for name in WRITTEN:
         assert (tmp_path / "out" / name).exists(), name
+
+
+def test_panels_of_the_windows_with_most_rain_and_of_both_ends_of_skill(
+    make_model, tiny_rain, write_rain, tmp_path, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(evaluation.WindowPanels, "draw", lambda _, *window: drawn.append(window))
+    file = write_rain(tmp_path / "days.nc", tiny_rain[:48])
+    scores = evaluate(make_model(fss_windows=[]), file, tmp_path / "out", cases=1)
+    skills, (best,), (worst,) = scores["skill_by_window"], *map(scores["cases"].get, ENDS)
+    ranked = [v for v in skills.values() if np.isfinite(v)]
+    # Windows with little rain may be further out, but are not called the best or the worst.
+    assert min(ranked) <= skills[worst] < np.median(ranked) < skills[best] <= max(ranked)
+    totals = tiny_rain[:48].reshape(16, -1).sum(axis=1, dtype=np.float64)
+    (heaviest,) = scores["cases"]["heaviest"]
+    assert heaviest == list(skills)[totals.argmax()]
+    said = {evaluation.window_label(start): why for start, _, _, why in drawn}
+    assert set(said) == {best, worst, heaviest}
+    assert "highest skill" in said[best]
+    assert f"MSE skill against S/3 {skills[best]:.3f}".replace("-", "\N{MINUS SIGN}") in said[best]
 
 
 def test_missing_cells_leave_every_score_alike(model, tiny_rain, write_rain, tmp_path):

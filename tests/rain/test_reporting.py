@@ -126,9 +126,12 @@ def test_a_run_as_it_is_evaluated_now_gives_a_whole_page(evaluated):
         "Windows",
         "All scores as text",
     ]
-    drawn = [f for f in page.figures if f.endswith(", test") or f.startswith("t0 2023")]
-    assert len(drawn) == 6
-    assert sum(f.startswith("t0 2023-06-0") for f in drawn) == 1
+    assert len([f for f in page.figures if f.endswith(", test")]) == 5
+    windows = [f for f in page.figures if f.startswith("t0 2023-06-0")]
+    for kind in ("most rain", "highest skill", "lowest skill"):
+        assert sum(kind in f for f in windows) == 1
+    assert f"{len(windows)} of {len(windows)} windows drawn, in order of skill" in page.text
+    assert "test: the model's hours add to S within" in page.text
     # Only the older validation lacks parts.
     assert page.missing[0] == "The history has no scores of the single epochs."
     assert "Verdict" in page.text
@@ -287,6 +290,41 @@ def test_of_many_windows_the_best_and_the_worst_are_shown(run):
     assert [f[3:13] for f in shown] == [f"2023-06-{day:02d}" for day in (9, 8, 7, 4, 3, 2)]
     assert shown[0].endswith("MSE skill against S/3 0.500")
     assert shown[-1].endswith("\N{MINUS SIGN}0.200")
+
+    # An evaluation that says why each was drawn: two of each kind, and all in order of skill.
+    cases = {"heaviest": [0, 4, 6], "best": [8, 7, 6], "worst": [1, 2, 3]}
+    named = {kind: [names[i] for i in places] for kind, places in cases.items()}
+    path.write_text(json.dumps(scores | {"skill_by_window": skills, "cases": named}))
+    shown = [f for f in Page(report(run)).figures if f.startswith("t0")]
+    assert [f[3:13] for f in shown] == [f"2023-06-{day:02d}" for day in (9, 8, 5, 3, 2, 1)]
+    assert "highest skill" in shown[0]
+    assert "most rain" in shown[2]
+
+
+def test_one_window_is_not_several(run):
+    panels = run / "evaluation/test/panels_log"
+    panels.mkdir()
+    (panels / "validation_2023-06-01_21.png").write_bytes(DOT)
+    path = run / "evaluation/test/scores.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"n_windows": 1}))
+    page = Page(report(run))
+    assert "1 of 1 window drawn" in page.text
+    assert "store, test: 1 window;" in page.text
+
+
+def test_hours_that_do_not_add_to_the_total_are_not_said_to(run):
+    path = run / "evaluation/test/scores.json"
+    scores = json.loads(path.read_text()) | {
+        "conserves": False,
+        "max_relative_sum_error": 55.0,
+        "mean_relative_sum_error": 0.42,
+        "rmse_sum": {"model": 1.5},
+    }
+    path.write_text(json.dumps(scores))
+    page = Page(report(run))
+    said = "hours need not add to S: their sum is off by an RMSE of 1.500 mm and 0.42 of S"
+    assert f"test: the model's {said} in the mean." in page.text
+    assert "validation: the model's hours add to S within 1.5e-07 of S." in page.text
 
 
 def test_names_are_escaped_and_the_command_at_the_end_stays_private(run):

@@ -49,7 +49,8 @@ def test_fss_prints_values_differences_and_what_is_undefined(tmp_path, figures):
     empty = ["no\nevent", "no\nevent", "wider\nthan grid"]
     assert texts(model) == ["0.55", "0.80", "wider\nthan grid", *empty]
     assert texts(gain) == ["\N{MINUS SIGN}0.05", "+0.10", "wider\nthan grid", *empty]
-    assert [t.get_text() for t in model.get_xticklabels()] == ["1\n5 km", "3\n15 km", "65\n325 km"]
+    assert [t.get_text() for t in model.get_xticklabels()] == ["1\n5", "3\n15", "65\n325"]
+    assert model.get_xlabel() == "side of the window (cells, below in km)"
     assert [t.get_text() for t in model.get_yticklabels()] == ["≥ 1", "≥ 50"]
     assert model.images[0].get_clim() == (0.0, 1.0)
     # Centred at no difference.
@@ -80,6 +81,19 @@ def test_fss_without_baseline_or_distances(tmp_path, figures):
     draw_fss_matrix(tmp_path / "fss.png", alone)
     (ax,) = figures[0].axes
     assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "3", "65"]
+
+
+def test_fss_is_compared_with_the_best_baseline_too(tmp_path, figures):
+    motion = {"motion": [[0.75, 0.75, None], [None] * 3]}
+    draw_fss_matrix(tmp_path / "fss.png", FSS | motion, "motion")
+    _, equal, best = figures[0].axes
+    assert best.get_title(loc="left").endswith("motion,\nthe best baseline")
+    assert texts(best)[:2] == ["\N{MINUS SIGN}0.20", "+0.05"]
+    # Both differences are coloured alike.
+    assert equal.images[0].get_clim() == best.images[0].get_clim() == pytest.approx((-0.2, 0.2))
+    draw_fss_matrix(tmp_path / "fss.png", FSS, "equal")
+    assert len(figures[1].axes) == 2
+    assert "best" not in figures[1].axes[1].get_title(loc="left")
 
 
 def test_fss_of_a_dry_evaluation(tmp_path, figures):
@@ -135,6 +149,15 @@ def test_contours_and_rays_of_the_diagram_are_those_of_the_counts(tmp_path, figu
     slopes = {round(float(y[1] / x[1]), 6) for x, y in (line.get_data() for line in dashed)}
     assert slopes == {0.2, 0.5, 0.8, 1.0, 1.25, 2.0, 5.0}
     assert {"0.2", "1", "5"} <= set(texts(ax))
+
+
+def test_a_performance_diagram_without_a_point_has_one_note(tmp_path, figures):
+    dry = {m: {"pooled": {t: events(None, None) for t in ("1", "10")}} for m in ("model", "equal")}
+    draw_performance_diagram(tmp_path / "p.png", dry)
+    notes = [text for text in texts(figures[0].axes[0]) if "events" in text]
+    assert notes == ["at no threshold are events both observed and predicted"]
+    (legend,) = figures[0].legends
+    assert [t.get_text() for t in legend.get_texts()] == ["model", "equal split S/3"]
 
 
 def test_performance_diagram_of_nothing_is_refused(tmp_path):
@@ -280,8 +303,12 @@ def test_coastlines_need_latitudes_and_longitudes(tmp_path, figures):
         tmp_path / "b.png", write_maps(tmp_path / "b.npz", **unknown, **projected)
     )
     draw_improvement_maps(tmp_path / "c.png", write_maps(tmp_path / "c.npz", **unknown))
-    assert [has_coast(f) for f in figures] == [True, False, False]
-    assert [f.axes[0].get_xlabel() for f in figures] == ["", "km", "cells"]
+    with np.load(tmp_path / "a.npz") as found:
+        lat, lon = np.meshgrid(found["lat"], found["lon"], indexing="ij")
+    cells = {"cell_lat": lat, "cell_lon": lon}
+    draw_improvement_maps(tmp_path / "d.png", write_maps(tmp_path / "d.npz", **unknown, **cells))
+    assert [has_coast(f) for f in figures] == [True, False, False, True]
+    assert [f.axes[0].get_xlabel() for f in figures] == ["", "km", "cells", "cells"]
 
 
 def test_damaged_maps_are_named(tmp_path):

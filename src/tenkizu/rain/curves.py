@@ -22,7 +22,7 @@ CAPTIONS = {
     "categorical_hourly_overall_accuracy": "Share of hours in the right class of amount",
     "categorical_hourly_perclass_precision": "Share of the predicted hours of a class that are it",
     "categorical_hourly_perclass_recall": "Share of the true hours of a class that are predicted",
-    "wet_hour_pattern_accuracy": "Share of cells with the right number and pattern of wet hours",
+    "wet_hour_pattern_accuracy": "Share of cells with the right wet hours and heaviest hour",
     "rmse_1h_baseline": "1 h RMSE of the model and of the equal split S/3",
     "binary_sum_metrics": "3-hour events at least as large as each threshold",
     "categorical_sum_overall_accuracy": "Share of 3-hour sums in the right class of amount",
@@ -40,6 +40,11 @@ _METRICS = {
     "frequency_bias": "frequency bias",
     "f1_score": "F1",
     "accuracy": "accuracy",
+}
+_SHARES = {
+    "number of wet hours": "wet_hours_accuracy",
+    "wet pattern": "wet_pattern_accuracy",
+    "heaviest hour": "peak_hour_accuracy",
 }
 _METHODS = {"model": ("model", "#2b6cb0"), "equal": ("equal split S/3", "#c05a11")}
 _INK = "#333333"
@@ -103,10 +108,10 @@ def _figures(records: Sequence[Mapping[str, Any]]) -> dict[str, list[_Panel]]:
             ]
         if _keys(records, f"categories_{kind}"):
             figures |= _category_figures(records, kind)
-    counts = {"number of wet hours": "wet_hours_accuracy", "wet pattern": "wet_pattern_accuracy"}
-    if any(key in record for record in records for key in counts.values()):
-        curves = {label: _series(records, key) for label, key in counts.items()}
-        panel = _Panel("accuracy", curves, ["#2b6cb0", "#2f855a"])
+    had = {key for record in records for key in record}
+    if shares := {label: key for label, key in _SHARES.items() if key in had}:
+        curves = {label: _series(records, key) for label, key in shares.items()}
+        panel = _Panel("accuracy", curves, ["#2b6cb0", "#2f855a", "#8a5cab"][: len(curves)])
         figures["wet_hour_pattern_accuracy"] = [panel]
     for key, name in (("rmse_1h", "rmse_1h_baseline"), ("rmse_sum", "rmse_sum")):
         if methods := [m for m in _METHODS if m in _keys(records, key)]:

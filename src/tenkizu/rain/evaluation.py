@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from heapq import heappush, heappushpop
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +14,12 @@ from tenkizu.core.store import SampleStore, atomic, write_json, write_text
 from tenkizu.core.verification import Tally, skill
 from tenkizu.rain.advection import advection_hours, has_winds
 from tenkizu.rain.baselines import Climatology, equal_split, linear_split
+from tenkizu.rain.case_windows import CAPTIONS, Case, CaseWindows
 from tenkizu.rain.cases import MSM_TRUTH, OBSERVED
 from tenkizu.rain.config import PlotsConfig, RainConfig, ScoresConfig
 from tenkizu.rain.context import Planes, read_land
 from tenkizu.rain.equal_split import EqualSplit
+from tenkizu.rain.equal_split_text import equal_split_text
 from tenkizu.rain.fss import fss_scores, fss_tally
 from tenkizu.rain.hourly import SourceOptions, open_rain, read_window, window_starts
 from tenkizu.rain.motion import motion_hours
@@ -29,18 +30,20 @@ from tenkizu.rain.score_text import (
     COLUMNS,
     LABELS,
     as_text,
-    equal_split_text,
+    counted,
     label_of,
+    number,
     table_rows,
 )
 from tenkizu.rain.scores import summarise, window_tally
 from tenkizu.rain.spectra import Spectra
+from tenkizu.rain.sum_scores import sum_tally, summarise_sums
 from tenkizu.rain.tables import Rain, window_label
+from tenkizu.rain.window_panels import WindowPanels
 
 __all__ = [
     "COLUMNS",
     "LABELS",
-    "SCALES",
     "as_text",
     "baseline_splits",
     "evaluate",
@@ -49,8 +52,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-SCALES: tuple[Literal["log", "linear"], ...] = ("log", "linear")
 
 Land = NDArray[np.bool_]
 
@@ -94,7 +95,8 @@ def evaluate(
             ``equal_split_maps.npz`` and figures.
         options: what the file does not say about itself.
         window_start: hour (UTC, modulo 3) at which windows begin.
-        cases: number of heaviest windows to draw; by default as the model's run.
+        cases: number of windows to draw with most rain, with highest and with lowest skill; by
+            default as the model's run.
         track: shows progress.
         land: for scores by surface: (H, W), true on land, or a file as ``scores.land_file``.
         regrid: for a grid whose spacing is off that of the training by more than 20 %:
@@ -226,8 +228,10 @@ def _evaluate(
         land = _land_on(land, grid)
     settings = (scores.thresholds_1h, scores.categories_1h)
     neighbourhoods = (scores.fss_thresholds, scores.fss_windows)
-    tally, squares, heaviest = Tally(), WindowSums(), _Heaviest(plots.cases)
+    of_sums = (scores.thresholds_sum, scores.categories_sum)
+    tally, squares, cases = Tally(), WindowSums(), CaseWindows(plots.heaviest)
     against_equal, spectra = EqualSplit(grid.shape, land), Spectra(grid.spacing_km)
+    panels = WindowPanels(output, grid, plots, details["truth"])
     names: list[str] = []
     by_window: dict[str, float] = {}
     for start, rain, carried, fields in windows:
@@ -254,28 +258,42 @@ def _evaluate(
         squares.add(start, np.stack(errors, axis=1).astype(np.float64))
         against_equal.add(start, predicted, truth, total)
         spectra.add(methods, truth)
-        heaviest.offer(start, rain, predicted)
-        by_window[window_label(start)] = float(
-            skill(own["sse.model"][1].sum(), own["sse.equal"][1].sum())
-        )
+        if not model.net.conserves:
+            tally += sum_tally(predicted, truth, total, *of_sums)
+        own_skill = float(skill(own["sse.model"][1].sum(), own["sse.equal"][1].sum()))
+        by_window[window_label(start)] = own_skill
+        cases.offer(start, truth, total, predicted, own_skill)
+        panels.offer(start, truth, predicted)
     if not names:
         raise DataError(
             "no window to score",
             variable=str(details["data"]),
             next_step="name a longer period, or bring a longer file",
         )
+    if not tally["cells"][0]:
+        raise DataError(
+            "no cell of any window has both its total and its hours",
+            variable=str(details["data"]),
+            found=f"{counted(len(by_window), 'window')} of missing values",
+            expected="some cells with known rain",
+            next_step="look at the file, its missing values and its land or radar mask",
+        )
+    chosen = cases.chosen()
     result = {
         "model": model.metadata.get("name"),
         "weights": model.weights_hash,
         **details,
         "grid": grid.describe(),
         "wet_hour_mm": scores.wet_hour_mm,
+        "conserves": model.net.conserves,
         **summarise(tally, names, *settings),
+        **summarise_sums(tally, *of_sums),
         "fss": fss_scores(tally, names, *neighbourhoods, grid.spacing_km),
         "spectra": spectra.summary(),
         "intervals": skill_intervals(squares, names),
         "equal_split": against_equal.summary(),
         "skill_by_window": by_window,
+        "cases": {kind: [window_label(c.start) for c in found] for kind, found in chosen.items()},
     }
     write_json(output / "scores.json", result)
     write_text(output / "evaluation.txt", as_text(result))
@@ -283,66 +301,29 @@ def _evaluate(
     with atomic(output / "equal_split_maps.npz") as part:
         np.savez_compressed(part, **against_equal.maps(grid))
     try:
-        _draw(result, heaviest, grid, output, plots)
+        _draw(result, chosen, panels, output)
     except Exception:
         log.exception("figures could not be drawn; the scores are in %s", output / "scores.json")
     return result
 
 
-class _Heaviest:
-    """The windows with the largest total rain, for the panels.
-
-    Args:
-        count: how many to keep.
-    """
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.heap: list[tuple[float, int, np.datetime64, Rain, Rain]] = []
-
-    def offer(self, start: np.datetime64, rain: Rain, predicted: Rain) -> None:
-        """Keep a window if it is among the heaviest so far."""
-        if not self.count:
-            return
-        amount = float(np.nansum(rain[4], dtype=np.float64))
-        # The start in minutes breaks ties, since arrays cannot be compared.
-        entry = (
-            amount,
-            int(start.astype("datetime64[m]").astype(int)),
-            start,
-            rain[1:4].copy(),
-            predicted,
-        )
-        if len(self.heap) < self.count:
-            heappush(self.heap, entry)
-        else:
-            heappushpop(self.heap, entry)
-
-    def __iter__(self) -> Iterator[tuple[np.datetime64, Rain, Rain]]:
-        """Start, truth and prediction of each, in order of time."""
-        return iter([(s, t, p) for _, _, s, t, p in sorted(self.heap, key=lambda e: e[1])])
-
-
 def _draw(
-    result: dict[str, Any], heaviest: _Heaviest, grid: Grid, output: Path, plots: PlotsConfig
+    result: dict[str, Any], chosen: dict[str, list[Case]], panels: WindowPanels, output: Path
 ) -> None:
-    """Panels of the heaviest windows, the bars of skill and the figures of the scores."""
-    from tenkizu.rain.plots import draw_hourly_comparison, draw_panels, panel_name
+    """Panels of the chosen windows, the bars of skill and the figures of the scores."""
+    from tenkizu.rain.plots import draw_hourly_comparison
     from tenkizu.rain.score_figures import score_drawings
 
     by_method = result["mse_skill_by_method"]["conditional"]
     draw_hourly_comparison(output / "skill.png", [(label_of(m), by_method[m]) for m in by_method])
     for name, draw in score_drawings(output, result).items():
         draw(output / name)
-    for start, truth, predicted in heaviest:
-        for scale in SCALES:
-            draw_panels(
-                output / f"panels_{scale}" / panel_name(start),
-                grid,
-                start,
-                predicted,
-                truth,
-                scale=scale,
-                vmin_mm=plots.lognorm_vmin_mm,
-                truth_label=result["truth"],
-            )
+    reasons: dict[np.datetime64, list[str]] = {}
+    for kind, cases in chosen.items():
+        for case in cases:
+            reasons.setdefault(case.start, []).append(CAPTIONS[kind])
+    every = {case.start: case for cases in chosen.values() for case in cases}
+    for start, case in sorted(every.items()):
+        told = number(case.skill).replace("-", "\N{MINUS SIGN}")
+        why = f"{', '.join(reasons[start])}; MSE skill against S/3 {told}"
+        panels.draw(start, case.truth, case.predicted, why)

@@ -127,29 +127,32 @@ def interval_notes(scores: Scores) -> list[Html]:
 
 def binary_table(scores: Scores) -> list[Html]:
     """Categorical scores of every threshold and method, the hours pooled."""
-    binary = scores["binary_hourly"]
+    binary = {m: found["pooled"] for m, found in scores["binary_hourly"].items()}
+    return [_events(binary, "Hourly events, hours pooled, all cells")]
+
+
+def _events(binary: Mapping[str, Mapping[str, Any]], caption: str) -> Html:
+    """One row a threshold and method."""
     rows: list[list[str]] = []
     marked: list[int] = []
-    for threshold in sorted(binary["model"]["pooled"], key=float):
-        for method in binary:
-            found = binary[method]["pooled"][threshold]
+    for threshold in sorted(binary["model"], key=float):
+        for method, found in binary.items():
             if method == "model":
                 marked.append(len(rows))
-            rows.append(
-                [
-                    f"≥ {threshold} mm",
-                    label_of(method),
-                    f"{found['hits'] + found['misses']:,}",
-                    *(number(found[key]) for key in _BINARY),
-                ]
-            )
+            at = found[threshold]
+            rows.append([f"≥ {threshold} mm", label_of(method), f"{at['hits'] + at['misses']:,}"])
+            rows[-1] += [number(at[key]) for key in _BINARY]
     columns = ("event", "method", "observed", *_BINARY.values())
-    return [table(columns, rows, "Hourly events, hours pooled, all cells", marked)]
+    return table(columns, rows, caption, marked)
 
 
 def category_tables(scores: Scores) -> list[Html]:
     """Accuracy of every method over hourly classes, and the model's precision and recall."""
-    categories = scores["categories_hourly"]
+    return _categories(scores["categories_hourly"], "hourly amount")
+
+
+def _categories(categories: Mapping[str, Any], of: str) -> list[Html]:
+    """Two tables of the classes of something."""
     methods = [key for key in categories if key != "edges_mm"]
     overall = [
         [label_of(m), *(number(categories[m][s]["accuracy"]) for s in ("all", "conditional"))]
@@ -169,14 +172,29 @@ def category_tables(scores: Scores) -> list[Html]:
         table(
             ("method", "all cells", "S ≥ 0.1 mm"),
             overall,
-            "Classes of hourly amount: share in the right class",
+            f"Classes of {of}: share in the right class",
             [0],
         ),
         table(
             ("class", "observed", "precision", "recall"),
             classes,
-            "Classes of hourly amount: the model, all cells",
+            f"Classes of {of}: the model, all cells",
         ),
+    ]
+
+
+def sum_tables(scores: Scores) -> list[Html]:
+    """Errors, events and classes of 3-hour sums, of a model whose hours need not add to S."""
+    if "rmse_sum" not in scores:
+        return []
+    errors = [
+        [name, *(number(scores[key + suffix]["model"]) for key in ("rmse_sum", "mae_sum"))]
+        for name, suffix in (("all cells", ""), ("S ≥ 0.1 mm", "_conditional"))
+    ]
+    return [
+        table(("cells", "RMSE, mm", "MAE, mm"), errors, "3-hour sum of the model against S"),
+        _events(scores["binary_sum"], "Events of 3-hour sums, all cells"),
+        *_categories(scores["categories_sum"], "3-hour amount"),
     ]
 
 

@@ -1,12 +1,15 @@
 """`report`: a run as one self-contained HTML page, in the frame of `core.run_report`."""
 
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from tenkizu.core.report import Html, Section, missing, number, paragraph, table
 from tenkizu.core.run_report import RunReport, purpose
+from tenkizu.rain.case_windows import CAPTIONS as CAPTIONS_OF_CASES
 from tenkizu.rain.curves import CAPTIONS, draw_epoch_curves
 from tenkizu.rain.plots import draw_loss_curve
 from tenkizu.rain.report_tables import (
@@ -15,11 +18,13 @@ from tenkizu.rain.report_tables import (
     category_tables,
     group_tables,
     interval_notes,
+    sum_tables,
     summary_table,
     timing_table,
     verdict,
 )
 from tenkizu.rain.score_figures import score_drawings
+from tenkizu.rain.score_text import counted, sum_words
 
 log = logging.getLogger(__name__)
 
@@ -110,11 +115,8 @@ class _Report(RunReport):
         if grid := (self.model.get("grid") or {}).get("describe"):
             parts.append(paragraph(f"Grid: {grid}."))
         for split, scores in self.scores.items():
-            error = scores.get("max_relative_sum_error")
-            if error is not None:
-                parts.append(
-                    paragraph(f"{split}: the hours add up to S within {error:.1e} of S everywhere.")
-                )
+            if scores.get("max_relative_sum_error") is not None:
+                parts.append(paragraph(f"{split}: the model's {sum_words(scores)}."))
         return parts
 
     def _checked_line(self) -> Html:
@@ -186,34 +188,60 @@ class _Report(RunReport):
                 "This evaluation has no power spectra.",
             ),
             "Classes": lambda: category_tables(scores),
+            "3-hour sums": lambda: sum_tables(scores),
             "Wet hours and the heaviest hour": lambda: timing_table(scores),
             "Skill by amount, hour and season": lambda: group_tables(scores),
             "Windows": lambda: self._windows(scores, here / "panels_log"),
             "All scores as text": lambda: self.text(here / "evaluation.txt"),
         }
-        return self.split_section(split, f"{scores.get('n_windows', '?')} windows", makers)
+        windows = scores.get("n_windows")
+        said = counted(windows, "window") if isinstance(windows, int) else "? windows"
+        return self.split_section(split, said, makers)
 
     def _windows(self, scores: Scores, folder: Path) -> list[Html]:
-        """Panels of single windows: the best and the worst if their skill is known."""
+        """Panels of single windows: best and worst by skill, then those with most rain."""
         paths = {p.stem.removeprefix("validation_"): p for p in sorted(folder.glob("*.png"))}
         if not paths:
             return [missing("No windows were drawn.")]
         skills = {k: v for k, v in (scores.get("skill_by_window") or {}).items() if v is not None}
-        ranked = sorted((t0 for t0 in paths if t0 in skills), key=lambda t0: -skills[t0])
-        chosen = ranked or list(paths)
-        if len(chosen) > WINDOWS:
-            chosen = chosen[: WINDOWS // 2] + chosen[-WINDOWS // 2 :]
-        said = "best first" if ranked else "in order of time"
+        chosen = _shown(list(paths), skills, scores.get("cases") or {})
+        known = any(t0 in skills for t0 in chosen)
+        said = "of skill, the best first" if known else "of time"
         parts = [
             paragraph(
-                f"Prediction above truth; {len(chosen)} of the {len(paths)} windows that were "
-                f"drawn, {said}.",
+                f"Prediction above truth; {len(chosen)} of {counted(len(paths), 'window')} drawn, "
+                f"in order {said}.",
                 muted=True,
             )
         ]
         for t0 in chosen:
             caption = f"t0 {t0.replace('_', ' ')} UTC"
+            kinds = [
+                words
+                for kind, words in CAPTIONS_OF_CASES.items()
+                if t0 in (scores.get("cases") or {}).get(kind, ())
+            ]
+            caption += "".join(f", {words}" for words in kinds)
             if t0 in skills:
                 caption += f", MSE skill against S/3 {number(skills[t0])}"
             parts += self.picture(paths[t0], caption, None)
         return parts
+
+
+def _shown(drawn: list[str], skills: Mapping[str, float], cases: Mapping[str, Any]) -> list[str]:
+    """At most `WINDOWS` of the windows that were drawn: both ends of the skill, if it is known.
+
+    Where the evaluation says which windows are the best, the worst and the heaviest, a third each.
+    """
+    named = [[t0 for t0 in cases.get(kind, ()) if t0 in drawn] for kind in CAPTIONS_OF_CASES]
+    if any(named):
+        picked = {t0 for kind in named for t0 in kind[: WINDOWS // len(named)]}
+        # Where kinds overlap, or have few windows, the next in line take the free places.
+        for t0 in (t0 for rank in zip_longest(*named) for t0 in rank if t0):
+            if len(picked) < WINDOWS:
+                picked.add(t0)
+        return sorted(picked, key=lambda t0: -skills.get(t0, -math.inf))
+    ranked = sorted((t0 for t0 in drawn if t0 in skills), key=lambda t0: -skills[t0]) or drawn
+    if len(ranked) > WINDOWS:
+        return ranked[: WINDOWS // 2] + ranked[-WINDOWS // 2 :]
+    return ranked

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from tenkizu.core import charts
 from tenkizu.core.errors import DataError
 from tenkizu.rain.improvement_maps import draw_improvement_maps
-from tenkizu.rain.score_text import label_of
+from tenkizu.rain.score_text import counted, label_of
 from tenkizu.rain.spectra_figure import draw_spectra, drawable
 
 WIDTH_PX = 1600
@@ -49,7 +49,8 @@ def score_drawings(
         )
     fss = scores.get("fss") or {}
     if fss.get("thresholds_mm") and fss.get("windows_cells"):
-        drawings["fss.png"] = partial(draw_fss_matrix, fss=fss)
+        found = (scores.get("intervals") or {}).get("skill_against_best_baseline") or {}
+        drawings["fss.png"] = partial(draw_fss_matrix, fss=fss, best=found.get("baseline"))
     if drawable(spectra := scores.get("spectra") or {}):
         drawings["spectra.png"] = partial(draw_spectra, spectra=spectra)
     maps = folder / "equal_split_maps.npz"
@@ -58,8 +59,8 @@ def score_drawings(
     return drawings
 
 
-def draw_fss_matrix(path: str | Path, fss: Mapping[str, Any]) -> Path:
-    """Draw the fractions skill score by threshold and window, and its gain over the equal split.
+def draw_fss_matrix(path: str | Path, fss: Mapping[str, Any], best: str | None = None) -> Path:
+    """Draw the fractions skill score by threshold and window, and its gain over baselines.
 
     Every cell prints its value. Cells with useful skill, FSS >= 0.5 + f0 / 2 with the base rate f0
     (Roberts and Lean 2008), are outlined; cells without an event are grey.
@@ -68,7 +69,9 @@ def draw_fss_matrix(path: str | Path, fss: Mapping[str, Any]) -> Path:
         path: file to write.
         fss: as `tenkizu.rain.fss.fss_scores` gives it: ``thresholds_mm`` (T), ``windows_cells``
             (W), ``windows_km`` (W) or None, ``fields`` (W), ``useful`` (T), ``model`` (T, W) and,
-            for the second panel, ``equal`` (T, W); None is undefined.
+            for further panels, those of baselines (T, W); None is undefined.
+        best: name of the best baseline; without it, and where it is the equal split, the gain
+            over the equal split alone is drawn.
 
     Returns:
         The path written.
@@ -78,32 +81,33 @@ def draw_fss_matrix(path: str | Path, fss: Mapping[str, Any]) -> Path:
     """
     shape = len(fss["thresholds_mm"]), len(fss["windows_cells"])
     model = _matrix(fss["model"], "model", shape)
-    # A wrong shape of the baseline's matrix is found as well as one of the model's.
-    equal = None if fss.get("equal") is None else _matrix(fss["equal"], "equal", shape)
+    # A wrong shape of a baseline's matrix is found as well as one of the model's.
+    baselines = [m for m in dict.fromkeys(("equal", best)) if m and fss.get(m) is not None]
+    gains = {m: model - _matrix(fss[m], m, shape) for m in baselines}
     useful = np.array(fss["useful"], np.float64)[:, None]
     with charts.style():
         figure = charts.new_figure(WIDTH_PX, 330 + 66 * shape[0])
-        axes = figure.subplots(1, 1 if equal is None else 2, squeeze=False)[0]
+        axes = figure.subplots(1, 1 + len(gains), squeeze=False, sharey=True)[0]
         figure.suptitle(
-            f"Fractions skill score, {max(fss['fields'], default=0)} hourly fields; "
+            f"Fractions skill score, {counted(max(fss['fields'], default=0), 'hourly field')}; "
             "outlined: useful skill, at least 0.5 + base rate / 2"
+            + "; differences: blue, model better"
+            * bool(gains)
         )
         scales = (matplotlib.colormaps["YlGnBu"], Normalize(0.0, 1.0), "{:.2f}")
         _heat_map(axes[0], model, *scales, fss)
         _outline(axes[0], model >= useful)
         axes[0].set_title("model", loc="left", fontweight="bold", color=_INK)
-        if equal is not None:
-            gain = model - equal
-            known = np.abs(gain[np.isfinite(gain)])
-            half = max(float(known.max()) if known.size else 0.0, 0.05)
-            scales = (matplotlib.colormaps["RdBu"], Normalize(-half, half), "{:+.2f}")
-            _heat_map(axes[1], gain, *scales, fss)
-            axes[1].set_title(
-                "model minus equal split S/3 (blue: model better)",
-                loc="left",
-                fontweight="bold",
-                color=_INK,
-            )
+        known = [float(abs(v)) for gain in gains.values() for v in gain[np.isfinite(gain)]]
+        # One scale for all differences, so that they can be compared.
+        half = max([*known, 0.05])
+        scales = (matplotlib.colormaps["RdBu"], Normalize(-half, half), "{:+.2f}")
+        for ax, (method, gain) in zip(axes[1:], gains.items(), strict=True):
+            _heat_map(ax, gain, *scales, fss)
+            title = f"model minus {label_of(method)}"
+            title += ",\nthe best baseline" * (method == best != "equal")
+            ax.set_title(title, loc="left", fontweight="bold", color=_INK)
+            ax.set_ylabel("")
         return charts.save_figure(figure, path)
 
 
@@ -150,6 +154,10 @@ def draw_performance_diagram(path: str | Path, binary: Mapping[str, Any]) -> Pat
                     zorder=6 if i == 0 else 5,
                 )
             methods.append(Line2D([], [], color=colour, label=label_of(method)))
+        if not drawn:
+            charts.write_note(ax, "at no threshold are events both observed and predicted")
+            figure.legend(handles=methods, loc="outside right center", fontsize=9)
+            return charts.save_figure(figure, path)
         shapes = [
             Line2D(
                 [],
@@ -188,6 +196,7 @@ def _heat_map(
     fss: Mapping[str, Any],
 ) -> None:
     """Coloured cells with their values, thresholds from the top, windows from the left."""
+    scale = min(1.0, ax.get_window_extent().width / (70 * len(fss["windows_cells"])))
     shown = np.ma.masked_invalid(values)
     ax.imshow(shown, cmap=colours.with_extremes(bad=charts.MISSING_COLOUR), norm=norm)
     ax.set_aspect("auto")
@@ -200,15 +209,18 @@ def _heat_map(
             # Adding zero turns a rounded -0.0 into 0.0.
             text = form.format(round(value, 2) + 0.0).replace("-", "\N{MINUS SIGN}")
             colour = "white" if dark else _INK
-        size = 9 if np.isfinite(value) else 7
+        # Cells of three panels side by side are narrow.
+        size = (9 if np.isfinite(value) else 7) * scale
         ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
     kilometres: Sequence[float] = fss.get("windows_km") or ()
     labels = [f"{cells}" for cells in fss["windows_cells"]]
+    unit = "cells"
     if len(kilometres) == len(labels):
-        labels = [f"{c}\n{km:.3g} km" for c, km in zip(labels, kilometres, strict=True)]
+        labels = [f"{c}\n{km:.3g}" for c, km in zip(labels, kilometres, strict=True)]
+        unit = "cells, below in km"
     ax.set_xticks(range(len(labels)), labels)
     ax.set_yticks(range(len(values)), [f"≥ {t:g}" for t in fss["thresholds_mm"]])
-    ax.set_xlabel("side of the window (cells)")
+    ax.set_xlabel(f"side of the window ({unit})")
     ax.set_ylabel("threshold (mm in 1 h)")
     ax.tick_params(length=0)
 

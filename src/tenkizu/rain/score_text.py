@@ -1,11 +1,11 @@
-"""The scores as plain text: ``evaluation.txt`` and ``equal_split_detailed.txt``."""
+"""The scores as plain text: ``evaluation.txt``."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tenkizu.rain.equal_split import TOO_FEW, UNCLEAR
+from tenkizu.rain.equal_split import TOO_FEW
 from tenkizu.rain.scores import HOURS, SUBSETS
 from tenkizu.rain.spectra import POOLED, near
 
@@ -49,7 +49,33 @@ def methods_of(result: dict[str, Any]) -> list[str]:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number with fixed digits; ``n/a`` where undefined."""
-    return NOTHING if value is None or np.isnan(value) else f"{value:.{digits}f}"
+    if value is None or np.isnan(value):
+        return NOTHING
+    # Adding zero turns a rounded -0.0 into 0.0.
+    return f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things: ``1 window``, ``40 windows``."""
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
+def conserves(result: Mapping[str, Any]) -> bool:
+    """Whether the hours of an evaluated model add up to S by construction."""
+    # Evaluations of earlier versions do not say so; a head without a link to S errs by far more.
+    said = result.get("conserves")
+    return bool(result["max_relative_sum_error"] < 1e-3 if said is None else said)
+
+
+def sum_words(result: Mapping[str, Any]) -> str:
+    """How far the hours are from adding up to S, in words that fit the model."""
+    if conserves(result):
+        error = result["max_relative_sum_error"]
+        return f"hours add to S within {error:.1e} of S" if error else "hours add to S exactly"
+    rmse = (result.get("rmse_sum") or {}).get("model")
+    apart = "" if rmse is None else f"an RMSE of {number(rmse)} mm and "
+    mean = result["mean_relative_sum_error"]
+    return f"hours need not add to S: their sum is off by {apart}{number(mean, 2)} of S in the mean"
 
 
 def percent(value: float | None) -> str:
@@ -94,7 +120,7 @@ def as_text(result: dict[str, Any]) -> str:
     """The scores as a plain-text report, of the content of ``scores.json``."""
     lines = [
         f"Model {result['model']} ({result['weights']}) on {result['data']}",
-        f"{result['n_windows']} windows, {result['n_cells']} cells, "
+        f"{counted(result['n_windows'], 'window')}, {result['n_cells']} cells, "
         f"{result['n_cells_conditional']} of them with S >= 0.1 mm; grid {result['grid']}",
         "Skill is MSE skill against the equal split, 1 - SSE / SSE(S/3).",
         "Departure of the sum of the hours from S, relative to S: largest "
@@ -106,6 +132,7 @@ def as_text(result: dict[str, Any]) -> str:
         *_groups(result),
         *_events(result),
         *_classes(result),
+        *_sums(result),
         *_wet(result),
         *_peak(result),
         *_fss(result["fss"], methods_of(result)),
@@ -114,10 +141,12 @@ def as_text(result: dict[str, Any]) -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _range(estimate: dict[str, float], digits: int = 3) -> str:
-    """A value with its interval."""
-    value = number(estimate["value"], digits)
-    ends = [number(estimate[end], digits) for end in ("low", "high")]
+def with_interval(estimate: dict[str, float], digits: int = 3, unit: float = 1.0) -> str:
+    """A value with its interval, where there is one; ``unit`` 0.01 gives percent."""
+    value, *ends = (
+        number(end if end is None else end / unit, digits)
+        for end in (estimate[name] for name in ("value", "low", "high"))
+    )
     return value if NOTHING in ends else f"{value} [{', '.join(ends)}]"
 
 
@@ -138,10 +167,10 @@ def _intervals(made: dict[str, Any]) -> list[str]:
     rows: list[list[str]] = [["method", *_SUBSET_NAMES.values()]]
     for method, skills in made["skill_against_equal"].items():
         if method != "equal":
-            rows.append([label_of(method), *(_range(skills[s]) for s in SUBSETS)])
+            rows.append([label_of(method), *(with_interval(skills[s]) for s in SUBSETS)])
     best = made["skill_against_best_baseline"]
     name = label_of(best["baseline"])
-    rows.append([f"model against {name}", *(_range(best[s]) for s in SUBSETS)])
+    rows.append([f"model against {name}", *(with_interval(best[s]) for s in SUBSETS)])
     note = how_resampled(made)
     title = "Skill against S/3 and against the best baseline"
     return [*heading(title, note), *columns(rows)]
@@ -199,6 +228,32 @@ def _events(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _sums(result: dict[str, Any]) -> list[str]:
+    """Errors, events and classes of the model's 3-hour sums, where they are not S itself."""
+    if "rmse_sum" not in result:
+        return []
+    lines = heading("3-hour sums of the model", "Against S; all baselines add to S exactly.")
+    rows = [["", "RMSE, mm", "MAE, mm"]]
+    for subset, suffix in zip(SUBSETS, ("", "_conditional"), strict=True):
+        errors = (number(result[name + suffix]["model"]) for name in ("rmse_sum", "mae_sum"))
+        rows.append([_SUBSET_NAMES[subset], *errors])
+    events = [["threshold, mm", "events", *_EVENT_SCORES]]
+    for threshold, s in result["binary_sum"]["model"].items():
+        numbers = [number(s[key]) for key in _EVENT_SCORES.values()]
+        events.append([threshold, str(s["hits"] + s["misses"]), *numbers])
+    lines += [*columns(rows), *heading("Events of 3-hour sums"), *columns(events)]
+    found = result["categories_sum"]
+    labels = class_labels(found["edges_mm"])
+    lines += heading("Classes of 3-hour sums, mm")
+    for subset in SUBSETS:
+        scores = found["model"][subset]
+        rows = [[_SUBSET_NAMES[subset], "accuracy", *labels]]
+        rows.append(["precision", number(scores["accuracy"]), *map(number, scores["precision"])])
+        rows.append(["recall", "", *map(number, scores["recall"])])
+        lines += [*columns(rows), "", *_matrix(labels, scores), ""]
+    return lines[:-1]
+
+
 def _matrix(labels: Sequence[str], scores: dict[str, Any]) -> list[str]:
     """A confusion matrix, truth along rows."""
     counts = scores["confusion_truth_by_prediction"]
@@ -206,10 +261,15 @@ def _matrix(labels: Sequence[str], scores: dict[str, Any]) -> list[str]:
     return columns([["truth \\ model", *labels], *rows])
 
 
+def class_labels(edges_mm: Sequence[float]) -> list[str]:
+    """``low-high`` of each class, mm, the last one to infinity."""
+    edges = [f"{edge:g}" for edge in edges_mm]
+    return [f"{a}-{b}" for a, b in zip(edges, [*edges[1:], "inf"], strict=True)]
+
+
 def _classes(result: dict[str, Any]) -> list[str]:
     found = result["categories_hourly"]
-    edges = [f"{edge:g}" for edge in found["edges_mm"]]
-    labels = [f"{a}-{b}" for a, b in zip(edges, [*edges[1:], "inf"], strict=True)]
+    labels = class_labels(found["edges_mm"])
     lines = heading("Hourly classes, mm")
     for subset in SUBSETS:
         rows = [[_SUBSET_NAMES[subset], "", "accuracy", *labels]]
@@ -280,118 +340,17 @@ def spectra_lines(spectra: dict[str, Any]) -> list[str]:
     used, left_out = spectra["windows_used"], spectra["windows_left_out"]
     title = "Power spectrum, ratio to the truth"
     if not used:
-        return heading(title, f"None: {left_out} windows too small or with missing cells.")
+        return heading(
+            title, f"None: {counted(left_out, 'window')} too small or with missing cells."
+        )
     cells, km = spectra["wavelengths_cells"], spectra["wavelengths_km"]
     rings = [i for i in (near(cells, wanted) for wanted in (4, 8, 16, 32)) if i is not None]
     note = "Variance at wavelengths near 4, 8, 16 and 32 cells, hours pooled; below 1: too smooth."
     (top, bottom), (left, right) = spectra["rows"], spectra["columns"]
-    cut = f"{used} windows, {left_out} with missing cells left out; rows {top} to {bottom}, "
-    cut += f"columns {left} to {right}."
+    cut = f"{counted(used, 'window')}, {left_out} with missing cells left out; "
+    cut += f"rows {top} to {bottom}, columns {left} to {right}."
     head = [f"{km[i]:.3g} km" if km else f"{cells[i]:.3g} cells" for i in rings]
     rows = [
         [label_of(m), *(number(of[POOLED][i]) for i in rings)] for m, of in spectra["ratio"].items()
     ]
     return [*heading(title, note), cut, *columns([["wavelength", *head], *rows])]
-
-
-def equal_split_text(result: dict[str, Any]) -> str:
-    """The equal-split comparison as plain text, of the content of ``scores.json``."""
-    found = result["equal_split"]
-    every = found["overall"]
-    lines = [
-        f"Model {result['model']} ({result['weights']}) against the equal split S/3 "
-        f"on {result['data']}",
-        "Only cells with S >= 0.1 mm count. SSE of a cell: squared errors of its three hours, "
-        "summed.",
-        "Tie: the SSE of model and S/3 differ by at most 1e-6 S^2; else a win or a loss of the "
-        "model.",
-        "",
-        *columns(
-            [
-                ["windows", found["windows"]],
-                ["cells evaluated", every["cells"]],
-                ["wins", every["wins"]],
-                ["ties", every["ties"]],
-                ["losses", every["losses"]],
-            ]
-        ),
-        "",
-        *columns(
-            [
-                ["1 h RMSE, model", number(every["rmse_model"], 4) + " mm"],
-                ["1 h RMSE, S/3", number(every["rmse_equal"], 4) + " mm"],
-                ["RMSE, model less S/3", _range(every["rmse_difference"], 4) + " mm"],
-                ["MSE skill", _range(every["skill"])],
-                ["win", _percent_range(every["win_rate"]) + " %"],
-                ["tie", percent(every["tie_rate"]) + " %"],
-                ["loss", percent(every["loss_rate"]) + " %"],
-            ]
-        ),
-        how_resampled(found),
-        f"Verdict: {_verdict(every, found)}",
-        "",
-        "Groups. RMSE in mm; +: the interval of the RMSE difference lies below zero, the model "
-        "errs less; -: above zero.",
-    ]
-    titles = {
-        "by_hour": "By hour",
-        "by_amount": "By S, mm",
-        "by_hour_of_day": "By UTC hour of t0",
-        "by_season": "By season of t0",
-        "by_surface": "Land and sea",
-    }
-    for name, title in titles.items():
-        if name in found:
-            lines += [*heading(title), *columns(_group_rows(found[name], found["blocks_needed"]))]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def _verdict(every: dict[str, Any], found: dict[str, Any]) -> str:
-    """The answer to the question, in words that the interval allows."""
-    verdict = str(every["verdict"])
-    if not every["cells"]:
-        return f"{NOTHING}, no cell with S >= 0.1 mm"
-    if verdict == TOO_FEW:
-        return f"{TOO_FEW} ({every['blocks']} of at least {found['blocks_needed']}), none given"
-    if verdict == UNCLEAR:
-        return f"{verdict}: the interval of the RMSE difference holds zero"
-    return f"{verdict} than S/3: the interval of the RMSE difference excludes zero"
-
-
-def _percent_range(estimate: dict[str, float]) -> str:
-    ends = [percent(estimate[end]) for end in ("low", "high")]
-    value = percent(estimate["value"])
-    return value if NOTHING in ends else f"{value} [{', '.join(ends)}]"
-
-
-def _group_rows(members: dict[str, Any], needed: int) -> list[list[str]]:
-    """One line per member of a group; the rates are absent where hours stand alone."""
-    rates = "wins" in next(iter(members.values()))
-    head = ["", "cells", "RMSE model", "RMSE S/3", "skill", "interval", ""]
-    rows = [head + (["win %", "tie %", "loss %"] if rates else [])]
-    for label, entry in members.items():
-        if not entry["cells"]:
-            rows.append([label, "0", *[NOTHING] * 4, "", *[NOTHING] * (len(rows[0]) - 7)])
-            continue
-        skill, difference = entry["skill"], entry["rmse_difference"]
-        few = entry["blocks"] < needed
-        ends = [number(skill[end]) for end in ("low", "high")]
-        blocks = f"({entry['blocks']} block{'s' * (entry['blocks'] != 1)})"
-        sign = (
-            "" if few else "+" if difference["high"] < 0 else "-" if difference["low"] > 0 else ""
-        )
-        rows.append(
-            [
-                label,
-                str(entry["cells"]),
-                number(entry["rmse_model"]),
-                number(entry["rmse_equal"]),
-                number(skill["value"]),
-                blocks if few else f"[{', '.join(ends)}]",
-                sign,
-            ]
-        )
-        if rates:
-            rows[-1] += [percent(entry["win_rate"]["value"])]
-            rows[-1] += [percent(entry["tie_rate"]), percent(entry["loss_rate"])]
-    return rows

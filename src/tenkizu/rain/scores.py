@@ -25,10 +25,10 @@ AMOUNTS = (*(f"{a:g}-{b:g}" for a, b in pairwise(SUM_BINS)), f">={SUM_BINS[-1]:g
 _BITS = np.array([k.bit_count() for k in range(8)])
 
 
-def _binary(
+def event_scores(
     joint: NDArray[np.int64], edges: Values, thresholds: Sequence[float]
 ) -> dict[str, dict[str, Any]]:
-    """Categorical scores per threshold from joint level counts (L, L)."""
+    """Categorical scores per threshold from joint level counts (L, L), truth along rows."""
     result = {}
     for threshold in thresholds:
         i = int(np.searchsorted(edges, np.float32(threshold))) + 1
@@ -41,7 +41,13 @@ def _binary(
     return result
 
 
-def _merged(joint: NDArray[Any], kinds: NDArray[Any]) -> NDArray[np.int64]:
+def class_of_level(edges: Values, categories: Sequence[float]) -> NDArray[np.intp]:
+    """The class of each joint level, (L,): an edge is reached exactly when its level is."""
+    inner = np.asarray(categories, np.float32)
+    return np.concatenate([[0], np.searchsorted(inner, edges, side="right")])
+
+
+def merged_counts(joint: NDArray[Any], kinds: NDArray[Any]) -> NDArray[np.int64]:
     """Counts (K, K) of classes that each hold several rows and columns of ``joint``."""
     size = int(kinds.max()) + 1
     result = np.zeros((size, size), np.int64)
@@ -86,18 +92,18 @@ def summarise(
     if "sum_error.model" in tally.sums:
         scores["mean_relative_sum_error"] = float(ratio(tally["sum_error.model"], tally["rainy"]))
     edges = joint_edges(thresholds, categories)
-    scores["binary_hourly"] = {
-        m: {"pooled": _binary(tally[f"joint.{m}"][0].sum(axis=0), edges, thresholds)}
-        | {h: _binary(tally[f"joint.{m}"][0, k], edges, thresholds) for k, h in enumerate(HOURS)}
-        for m in methods
-    }
-    # The class of each joint level: an edge is reached exactly when its level is.
-    inner = np.asarray(categories, np.float32)
-    kinds = np.concatenate([[0], np.searchsorted(inner, edges, side="right")])
+    scores["binary_hourly"] = {}
+    for m in methods:
+        joint = tally[f"joint.{m}"][0]
+        parts = {"pooled": joint.sum(axis=0), **dict(zip(HOURS, joint, strict=True))}
+        scores["binary_hourly"][m] = {
+            part: event_scores(counts, edges, thresholds) for part, counts in parts.items()
+        }
+    kinds = class_of_level(edges, categories)
 
     def per_subset(name: str, kinds: NDArray[Any]) -> dict[str, Any]:
         return {
-            label: class_scores(_merged(_pooled(tally[name][subset]), kinds))
+            label: class_scores(merged_counts(_pooled(tally[name][subset]), kinds))
             for subset, label in enumerate(SUBSETS)
         }
 

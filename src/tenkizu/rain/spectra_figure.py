@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from tenkizu.core import charts
-from tenkizu.rain.score_text import label_of
+from tenkizu.rain.score_text import counted, label_of
 from tenkizu.rain.spectra import POOLED, TRUTH
 
 _TRUTH_COLOUR = "#222222"
@@ -39,7 +39,8 @@ def draw_spectra(path: str | Path, spectra: Mapping[str, Any]) -> Path:
         figure = charts.new_figure(1600, 1240)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         figure.suptitle(
-            f"Power spectrum of hourly rain, {spectra['windows_used']} windows, hours pooled"
+            f"Power spectrum of hourly rain, {counted(spectra['windows_used'], 'window')}, "
+            "hours pooled"
         )
         _line(above, waves, spectra["power"][TRUTH][POOLED], TRUTH)
         for method in _COLOURS:
