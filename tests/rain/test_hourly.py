@@ -98,9 +98,9 @@ def test_each_block_of_chunks_is_read_once(monkeypatch):
     blocks = []
     original = RainSeries._read_block
 
-    def counting(self, block):
+    def counting(self, block, group):
         blocks.append(block)
-        return original(self, block)
+        return original(self, block, group)
 
     monkeypatch.setattr(RainSeries, "_read_block", counting)
     with open_rain(RADOLAN) as series:
@@ -148,6 +148,17 @@ def test_memory_stays_far_below_the_size_of_the_file(saved):
         ("kg m-2 s-1", 1.0 / 1800.0),
         ("kg m**-2 s**-1", 1.0 / 1800.0),
         ("m s-1", 1.0 / 1.8e6),
+        ("0.1 mm", 10.0),
+        ("1e-3 m", 1.0),
+        ("10^-3 m", 1.0),
+        ("cm", 0.1),
+        ("in", 1.0 / 25.4),
+        ("inches", 1.0 / 25.4),
+        ("0.01 inch", 100.0 / 25.4),
+        ("in/hr", 2.0 / 25.4),
+        ("mm/30min", 1.0),
+        ("mm 30min-1", 1.0),
+        ("m of water equivalent", 1e-3),
     ],
 )
 def test_half_hours_in_any_units_give_the_same_millimetres(saved, units, factor):
@@ -162,6 +173,8 @@ def test_half_hours_in_any_units_give_the_same_millimetres(saved, units, factor)
     [
         ("precipitationCal", {}),
         ("TP", {}),
+        ("APCP_surface", {}),
+        ("tot_prec", {}),
         ("rain_1h", {}),
         ("acc", {"standard_name": "lwe_thickness_of_precipitation_amount"}),
         ("field_7", {}),
@@ -209,14 +222,64 @@ def test_missing_or_unknown_units_are_errors_until_stated(saved):
     fails(path, "without units", "rain", "--units", "ncatted")
     with open_rain(path, SourceOptions(units="mm")) as series:
         assert "units taken as mm, as stated; the file says none" in series.notes
-    fails(saved(dataset(units="inch")), "'inch'", "kg m-2")
+    fails(saved(dataset(units="cubits")), "'cubits'", "kg m-2")
     metres = saved(dataset(MM * 1e-3, units="mm"))
     np.testing.assert_allclose(all_amounts(metres, SourceOptions(units="m")), MM, rtol=1e-6)
-    fails(path, "furlong", "--units", options=SourceOptions(units="furlong"), error=ConfigError)
+    furlong = SourceOptions(units="furlong")
+    fails(path, "furlong", "--units", "next: state the units", options=furlong, error=ConfigError)
+
+
+@pytest.mark.parametrize("units", ["mm/3h", "mm 3h-1", "mm (3h)-1", "kg m-2/3h", "mm/180min"])
+def test_units_that_name_an_interval_must_be_those_of_the_times(saved, units):
+    three = saved(dataset(MM[:8], units=units, start="2020-06-01T03:00", step=180))
+    np.testing.assert_allclose(all_amounts(three), MM[:8], rtol=1e-6)
+    fails(saved(dataset(units=units)), f"{units}, which is 180 min, at intervals of 60 min", "mm/h")
+    stated = SourceOptions(units=units)
+    fails(saved(dataset()), "the units name an interval", options=stated)
+    np.testing.assert_allclose(all_amounts(saved(dataset(units="mm/1h"))), MM, rtol=1e-6)
+
+
+def test_the_parts_of_wrf_are_not_the_rain(saved):
+    ds = dataset(name="RAINC", long_name="hourly convective rain")
+    with open_rain(saved(ds)) as series:
+        assert "RAINC is the convective part of the rain only" in series.notes
+    ds["RAINNC"] = ds["RAINC"]
+    both = saved(ds)
+    fails(both, "in two parts", "RAINC(", "RAINNC(", "RAIN=RAINC+RAINNC", "--var RAINNC")
+    with open_rain(both, SourceOptions("RAINNC")) as series:
+        assert "RAINNC is the grid-scale part of the rain only" in series.notes
 
 
 def test_instantaneous_rates_are_refused(saved):
     fails(saved(dataset(units="mm h-1", cell_methods="time: point")), "one instant", "time: mean")
+    prate = saved(dataset(name="prate", units="kg m-2 s-1", GRIB_stepType="instant"))
+    fails(prate, "one instant", "GRIB_stepType", "--units 'kg m-2 s-1'")
+
+
+# ----------------------------------------------------------------------------------- missing
+
+
+def test_a_file_without_any_value_is_an_error_at_its_last_window(saved):
+    hole = np.full_like(MM, np.nan)
+    fails(saved(dataset(hole)), "all are missing", "in 8 windows", "_FillValue")
+    # One hour of each window is enough to lose it.
+    one = MM.copy()
+    one[1::3] = np.nan
+    fails(saved(dataset(one)), "all are missing")
+    with open_rain(saved(dataset(hole))) as series:
+        assert np.isnan(read_window(series, window_starts(series)[-1]).total).all()
+    # Dry is not missing.
+    assert not all_amounts(saved(dataset(np.zeros_like(MM)))).any()
+
+
+def test_a_large_share_of_missing_cells_is_told_once(saved, caplog):
+    values = MM.copy()
+    values[:, :2] = np.nan
+    with open_rain(saved(dataset(values))) as series:
+        for _ in range(2):
+            assert sum(1 for _ in iterate_windows(series, window_starts(series))) == 8
+    (record,) = caplog.records
+    assert "67 % of the cells of all windows are missing" in record.getMessage()
 
 
 # ------------------------------------------------------------------------------------- files
@@ -250,7 +313,7 @@ def test_other_files_are_named_for_what_they_are(tmp_path, content, words):
 
 
 def test_missing_files_and_directories_are_errors(tmp_path):
-    fails(tmp_path / "none.nc", "no such file")
+    fails(tmp_path / "none.nc", "no such file", "expected a NetCDF file", "check the path")
     fails(tmp_path, "a directory")
 
 

@@ -157,8 +157,8 @@ HOUR = np.timedelta64(60, "m")
 @pytest.mark.parametrize(
     ("minutes", "words"),
     [
-        ([60, 120, 120, 180], ("duplicate time", "2020-06-01 02:00 UTC", "position 2")),
-        ([60, 180, 120, 240], ("backwards", "2020-06-01 02:00 UTC after 2020-06-01 03:00 UTC")),
+        ([60, 120, 120, 180], ("duplicate time", "2020-06-01 02:00 UTC", "positions 1 and 2")),
+        ([60, 180, 120, 60], ("duplicate time", "2020-06-01 01:00 UTC", "positions 0 and 3")),
         ([360, 720, 1080, 1440], ("360 min (6 h)", "180 min")),
         ([1440, 2880, 4320, 5760], ("1440 min",)),
         ([45, 90, 135, 180], ("45 min", "divisor of 60")),
@@ -173,12 +173,31 @@ def test_times_that_make_no_windows_are_errors(saved, minutes, words):
     fails(saved(dataset(MM[:4], times=times)), *words)
 
 
+def test_a_file_without_times_is_an_error(saved):
+    fails(saved(dataset(MM[:0])), "holds no times", "at least three hours")
+    fails(saved(dataset(MM[:0], long_name="rain since the start")), "holds no times")
+
+
 def test_bounds_that_overlap_or_grow_are_errors(saved):
     ends = np.datetime64("2020-06-01T01:00", "ns") + np.arange(24) * HOUR
-    running = with_bounds(dataset(times=ends), np.repeat(ends[0] - HOUR, 24), ends)
-    fails(saved(running), "different length", "60 to 1440 min", "differenced")
+    growing = with_bounds(dataset(times=ends), ends - np.arange(1, 25) * HOUR * 2, ends)
+    fails(saved(growing), "different length", "120 to 2880 min", "begin together")
     sliding = with_bounds(dataset(times=ends), ends - 3 * HOUR, ends)
     fails(saved(sliding), "overlap", "multiple of 180 min")
+
+
+def test_times_in_any_order_are_read_in_their_own(saved):
+    order = np.random.default_rng(1).permutation(24)
+    ends = np.datetime64("2020-06-01T01:00", "ns") + np.arange(24) * HOUR
+    plain = dataset(times=ends)
+    for ds in (plain, with_bounds(plain, ends - HOUR, ends)):
+        with open_rain(saved(ds.isel(time=order))) as series:
+            assert series.notes == [
+                "the times of the file are not in order: read in the order of time"
+            ]
+            for i, window in enumerate(iterate_windows(series, window_starts(series))):
+                np.testing.assert_allclose(window.hours, MM[3 * i : 3 * i + 3], rtol=1e-6)
+        assert i == 7
 
 
 def test_times_that_float_rounding_has_moved_are_mended_and_worse_ones_refused(saved):

@@ -44,6 +44,13 @@ TimeStamp = Annotated[
     Literal["start", "end"] | None,
     typer.Option(help="What a time stamp marks, when the file has no time bounds."),
 ]
+Totals = Annotated[
+    Literal["since-start", "interval"] | None,
+    typer.Option(
+        help="What the values of a NetCDF file are, when it does not say so: the water since the "
+        "start of a run, to be differenced, or that of each interval."
+    ),
+]
 WindowStart = Annotated[
     int, typer.Option(min=0, max=23, help="Hour (UTC) at which a window begins; 0 is 00, 03, ...")
 ]
@@ -152,9 +159,15 @@ def evaluate(
     var: Variable = None,
     units: Units = None,
     time_stamp: TimeStamp = None,
+    totals: Totals = None,
     window_start: WindowStart = 0,
     cases: Annotated[
-        int | None, typer.Option(min=0, help="Draw panels of this many heaviest windows.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Draw panels of so many windows with most rain, and of as many with the highest "
+            "and with the lowest skill.",
+        ),
     ] = None,
     land: Annotated[
         Path | None,
@@ -166,7 +179,7 @@ def evaluate(
     from tenkizu.rain import evaluate as run
     from tenkizu.rain.hourly import SourceOptions
 
-    options = SourceOptions(var, units, time_stamp)
+    options = SourceOptions(var, units, time_stamp, totals)
     result = run(model, data, output, options, window_start, cases, track, land, regrid)
     show_scores(result)
     typer.echo(f"written: {output / 'scores.json'}, {output / 'evaluation.txt'} and figures")
@@ -183,6 +196,7 @@ def predict(
     var: Variable = None,
     units: Units = None,
     time_stamp: TimeStamp = None,
+    totals: Totals = None,
     window_start: WindowStart = 0,
     share: Annotated[
         bool, typer.Option("--share", help="Also write each hour's share of its total.")
@@ -209,7 +223,7 @@ def predict(
     from tenkizu.rain import predict as run
     from tenkizu.rain.hourly import SourceOptions
 
-    options = SourceOptions(var, units, time_stamp)
+    options = SourceOptions(var, units, time_stamp, totals)
     if film:
         from tenkizu.rain.film import film_path
 
@@ -229,6 +243,7 @@ def watch(
     var: Variable = None,
     units: Units = None,
     time_stamp: TimeStamp = None,
+    totals: Totals = None,
     window_start: WindowStart = 0,
     grib: Annotated[bool, typer.Option("--grib", help="Write GRIB2, not NetCDF.")] = False,
     interval: Annotated[
@@ -252,7 +267,7 @@ def watch(
     from tenkizu.rain.hourly import SourceOptions
     from tenkizu.rain.watching import watch as run
 
-    options = SourceOptions(var, units, time_stamp)
+    options = SourceOptions(var, units, time_stamp, totals)
     suffix = ".grib2" if grib else ".nc"
     result = run(model, folder, output, options, window_start, suffix, interval, once, regrid)
     counts = Counter(outcome.partition(":")[0] for outcome in result.values())
@@ -292,6 +307,7 @@ def video(
     var: Variable = None,
     units: Units = None,
     time_stamp: TimeStamp = None,
+    totals: Totals = None,
     window_start: WindowStart = 0,
     split: Annotated[
         Literal["train", "validation", "test"],
@@ -311,7 +327,7 @@ def video(
     from tenkizu.rain import video as film
     from tenkizu.rain.hourly import SourceOptions
 
-    options = SourceOptions(var, units, time_stamp)
+    options = SourceOptions(var, units, time_stamp, totals)
     path = film(model, data or None, output, options, window_start, split, vmax, track, regrid)
     typer.echo(f"written: {path}")
 
@@ -365,9 +381,10 @@ def show_scores(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tenkizu.rain.evaluation import COLUMNS, table_rows
+    from tenkizu.rain.score_text import COLUMNS, counted, sum_words, table_rows
 
-    table = Table(title=f"{result['data']}: {result['n_windows']} windows", title_justify="left")
+    title = f"{result['data']}: {counted(result['n_windows'], 'window')}"
+    table = Table(title=title, title_justify="left")
     for i, column in enumerate(COLUMNS):
         table.add_column(column, justify="right" if i else "left", no_wrap=not i)
     for row in table_rows(result):
@@ -375,7 +392,5 @@ def show_scores(result: dict[str, Any]) -> None:
     console = Console()
     console.print(table)
     console.print(
-        "skill: MSE skill against the equal split; "
-        f"hours add to S within {result['max_relative_sum_error']:.0e} of S",
-        style="dim",
+        f"skill: MSE skill against the equal split; {sum_words(result)}", style="dim", markup=False
     )

@@ -53,6 +53,11 @@ class RainFiles(Section):
         description="Whether a time stamp is the start or the end of its interval, when the file "
         "has no time bounds.",
     )
+    totals: Literal["since-start", "interval"] | None = Field(
+        default=None,
+        description="What the values are, when a file does not say so: the water since the start "
+        "of a run, to be differenced, or that of each interval.",
+    )
     splits: SplitsConfig = Field(description="Periods of each split.")
     every_hour: bool = Field(
         default=False,

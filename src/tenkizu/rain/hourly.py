@@ -14,9 +14,13 @@ import xarray as xr
 
 from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.rain.axes import read_layout
-from tenkizu.rain.intervals import read_intervals, time_variable, utc
+from tenkizu.rain.coverage import Coverage
+from tenkizu.rain.file_times import time_variable, utc
+from tenkizu.rain.forecast_runs import runs_in_a_row
+from tenkizu.rain.intervals import read_intervals
 from tenkizu.rain.netcdf import first_line, open_netcdf
 from tenkizu.rain.series import Field, RainSeries
+from tenkizu.rain.totals import Totals, intervals_of_totals, since_start
 from tenkizu.rain.units import choose_variable, rain_units
 
 __all__ = [
@@ -38,20 +42,33 @@ class SourceOptions:
         variable: name of the rain variable.
         units: its units; they override those of the file.
         time_stamp: what a time stamp marks, for files without time bounds.
+        totals: whether each value is the water since the start of a run, to be differenced, or that
+            of its own interval; without it the file decides, and rain that looks like totals
+            since a start, though the file does not say so, is an error.
     """
 
     variable: str | None = None
     units: str | None = None
     time_stamp: Literal["start", "end"] | None = None
+    totals: Totals | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a time stamp that would otherwise be read as the end."""
+        """Refuse words that would otherwise be read as something else."""
         if self.time_stamp not in (None, "start", "end"):
             raise ConfigError(
                 "unknown meaning of a time stamp",
                 variable="data.time_stamp (--time-stamp)",
                 found=repr(self.time_stamp),
                 expected="start or end",
+                next_step="leave it out if the file has time bounds",
+            )
+        if self.totals not in (None, "since-start", "interval"):
+            raise ConfigError(
+                "unknown kind of totals",
+                variable="data.totals (--totals)",
+                found=repr(self.totals),
+                expected="since-start or interval",
+                next_step="leave it out where the file says what its values are",
             )
 
 
@@ -75,7 +92,10 @@ class Window:
 
 
 def open_rain(
-    path: str | Path, options: SourceOptions | None = None, strict_time: bool = False
+    path: str | Path,
+    options: SourceOptions | None = None,
+    strict_time: bool = False,
+    ensemble: bool = False,
 ) -> RainSeries:
     """Open a NetCDF file of gridded rain and check all but its values, which are read later.
 
@@ -83,6 +103,7 @@ def open_rain(
         path: NetCDF-4 or classic NetCDF-3.
         options: what the user states about the file.
         strict_time: refuse to assume that time stamps are ends of intervals.
+        ensemble: accept a dimension of ensemble members, and read them one by one.
 
     Raises:
         DataError: not such a file, no single rain variable, or unusable units, grid or times.
@@ -90,14 +111,16 @@ def open_rain(
     """
     path = Path(path)
     options = options or SourceOptions()
-    dataset = open_netcdf(path)
+    dataset = runs_in_a_row(open_netcdf(path))
     try:
-        return _describe(path, dataset, options, strict_time)
+        return _describe(path, dataset, options, strict_time, ensemble)
     except (OSError, RuntimeError) as error:
         dataset.close()
         raise DataError(
             f"its coordinates cannot be read ({first_line(error)})",
             file=path,
+            found=f"{path.stat().st_size} bytes",
+            expected="a whole NetCDF file",
             next_step="the file is damaged: fetch it again",
         ) from error
     except BaseException:
@@ -141,16 +164,22 @@ def window_starts(series: RainSeries, window_start_hour: int = 0) -> list[np.dat
     return list(ends[three] - np.timedelta64(180, "m"))
 
 
-def read_window(series: RainSeries, start: np.datetime64) -> Window:
+def read_window(series: RainSeries, start: np.datetime64, member: int = 0) -> Window:
     """The window that starts at ``start``, with P and N where their hours are in the file.
 
+    Args:
+        series: the opened file.
+        start: one of `window_starts`.
+        member: index of the ensemble member; 0 where there are none.
+
     Raises:
-        DataError: an hour of the window itself is not in the file.
+        DataError: an hour of the window itself is not in the file; or all windows of the file have
+            been read, and none has a valid cell.
     """
     start = start.astype("datetime64[m]")
     three = np.timedelta64(180, "m")
     # In the order of time, so that the file is read forwards.
-    before, own, after = (series.three_hours(start + i * three) for i in range(3))
+    before, own, after = (series.three_hours(start + i * three, member) for i in range(3))
     if own is None:
         raise DataError(
             "no complete window at this time",
@@ -158,13 +187,16 @@ def read_window(series: RainSeries, start: np.datetime64) -> Window:
             variable=series.variable,
             found=utc(start),
             expected="a time that window_starts gives",
+            next_step="ask for one of those",
         )
+    total = _total(own)
+    _coverage(series, start).count(start, member, total)
     unknown = np.full(series.grid.shape, np.nan, dtype=np.float32)
     return Window(
         start=start,
         previous=unknown if before is None else _total(before),
         hours=own if series.pieces_per_window == 3 else None,
-        total=_total(own),
+        total=total,
         following=unknown.copy() if after is None else _total(after),
     )
 
@@ -178,6 +210,15 @@ def iterate_windows(series: RainSeries, starts: Iterable[np.datetime64]) -> Iter
         yield read_window(series, start)
 
 
+def _coverage(series: RainSeries, start: np.datetime64) -> Coverage:
+    """What counts the missing cells of the windows that begin at such hours."""
+    phase = int(start.astype("datetime64[h]").astype(int)) % 3
+    if phase not in series.coverage:
+        windows = len(window_starts(series, phase)) * max(1, len(series.members))
+        series.coverage[phase] = Coverage(series.path, series.variable, windows)
+    return series.coverage[phase]
+
+
 def _total(pieces: Field) -> Field:
     """Float64 sum over the first axis as float32."""
     total: Field = pieces.sum(axis=0, dtype=np.float64).astype(np.float32)
@@ -185,7 +226,7 @@ def _total(pieces: Field) -> Field:
 
 
 def _describe(
-    path: Path, dataset: xr.Dataset, options: SourceOptions, strict_time: bool
+    path: Path, dataset: xr.Dataset, options: SourceOptions, strict_time: bool, ensemble: bool
 ) -> RainSeries:
     """Find the rain, its units, grid and times in an opened file."""
     names = [str(name) for name, v in dataset.variables.items() if v.ndim >= 3]
@@ -207,7 +248,27 @@ def _describe(
     in_file = str(dataset.variables[name].attrs.get("units", "none")).strip()
     if units.text != in_file:
         notes.append(f"units taken as {units.text}, as stated; the file says {in_file}")
-    layout = read_layout(dataset, name, dimension, path)
-    intervals = read_intervals(dataset, name, time, options.time_stamp, strict_time, path)
+    layout = read_layout(dataset, name, dimension, path, ensemble)
+    reason = None
+    if units.seconds is None and options.totals is None:
+        reason = since_start(dataset, name, dimension, time, path)
+    elif options.totals == "since-start":
+        if units.seconds is not None:
+            raise ConfigError(
+                "rates are no totals since a start",
+                variable="data.totals (--totals)",
+                found=units.text,
+                expected="units of an amount, such as mm",
+                next_step="leave --totals out, or state the right --units",
+            )
+        reason = "what is stated"
+    if reason:
+        intervals = intervals_of_totals(dataset, name, dimension, time, reason, path)
+        if options.time_stamp:
+            notes.append("--time-stamp not used: totals since a start are those up to their time")
+    else:
+        intervals = read_intervals(dataset, name, time, options.time_stamp, strict_time, path)
+    units.require_length(intervals.step_minutes, name, path)
     notes += [*layout.notes, *intervals.notes]
-    return RainSeries(path, dataset, name, units, layout, intervals, notes)
+    watch = options.totals is None
+    return RainSeries(path, dataset, name, units, layout, intervals, notes, watch)

@@ -1,4 +1,4 @@
-"""When the intervals of a rain series end and how long they are."""
+"""When the intervals of a rain series end, how long they are and where the file has them."""
 
 import re
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from tenkizu.core.errors import DataError
+from tenkizu.rain.file_times import Minutes, decode_times, time_bounds, utc
 
-Minutes = NDArray[np.datetime64]
-"""Times in UTC, datetime64[m]."""
+Indices = NDArray[np.intp]
 
 _SPAN = r"(?:the )?(?:each )?(?:time )?(?:hour|interval|period|accumulation|averaging)"
 _ENDS = re.compile(r"\b(?:ending (?:at|on|with)|hour ending|end of|preceding|previous)\b")
@@ -20,7 +20,6 @@ _STARTS = re.compile(
     rf"\b(?:(?:starting|beginning) (?:at|on|with)|(?:start|beginning) of {_SPAN}|following)\b"
 )
 _METHOD_INTERVAL = re.compile(r"interval:\s*(\d+)\s*(minutes?|mins?|hours?|hrs?|h|days?)\b")
-_TRUE_CALENDARS = frozenset({"standard", "gregorian", "proleptic_gregorian"})
 
 
 @dataclass(frozen=True)
@@ -31,40 +30,16 @@ class Intervals:
         ends: end of each, strictly increasing, datetime64[m], shape (n,).
         step_minutes: length: a divisor of 60, 60 or 180.
         notes: what was assumed or noticed, one sentence each.
+        positions: where the file has the value of each, along its time dimension.
+        before: where it has the total to be subtracted from that value, -1 where there is none to
+            be; None where all values are amounts of their intervals.
     """
 
     ends: Minutes
     step_minutes: int
     notes: tuple[str, ...]
-
-
-def utc(time: np.datetime64) -> str:
-    """A time for messages."""
-    return f"{np.datetime_as_string(time, unit='m').replace('T', ' ')} UTC"
-
-
-def time_variable(dataset: xr.Dataset, name: str) -> tuple[str, str] | None:
-    """The time dimension of a variable and the variable that holds its valid times.
-
-    Reference times of forecasts do not count. None if there is no such dimension, or several of
-    them.
-    """
-    found: dict[str, list[str]] = {}
-    for label, variable in dataset.variables.items():
-        if (
-            variable.ndim == 1
-            and variable.dims[0] in dataset.variables[name].dims
-            and " since " in str(variable.attrs.get("units", ""))
-            and variable.attrs.get("standard_name") != "forecast_reference_time"
-        ):
-            found.setdefault(str(variable.dims[0]), []).append(str(label))
-    if len(found) > 1:
-        found = {d: labels for d, labels in found.items() if dataset.sizes[d] > 1}
-    if len(found) != 1:
-        return None
-    ((dimension, labels),) = found.items()
-    # GRIB converters keep the reference time as `time` beside `valid_time`.
-    return dimension, min(labels, key=lambda label: (label != "valid_time", label != dimension))
+    positions: Indices
+    before: Indices | None = None
 
 
 def read_intervals(
@@ -75,12 +50,12 @@ def read_intervals(
     strict: bool,
     path: Path,
 ) -> Intervals:
-    """The intervals of a variable.
+    """The intervals of a variable that holds the amount or mean rate of each of them.
 
     Their ends come from CF bounds, else from what the user stated, else from the words of the
     attributes ("ending at", "preceding", "starting at", ...), else the stamps are taken as ends.
     Their length comes from the bounds, else it is the smallest distance of two stamps, else (one
-    time only) it is read in ``cell_methods``.
+    time only) it is read in ``cell_methods``. Times in another order are sorted.
 
     Args:
         dataset: the opened file, times not decoded.
@@ -91,91 +66,49 @@ def read_intervals(
         path: of the file, for messages.
 
     Raises:
-        DataError: times that are missing, repeated, decreasing or off the lattice; intervals that
-            overlap, differ in length, or have a length or position that hours cannot be made of.
+        DataError: times that are missing, repeated or off the lattice; intervals that overlap,
+            differ in length, or have a length or position that hours cannot be made of.
     """
-    stamps = _decode(dataset, time, time, path)
-    if len(stamps) == 0:
-        raise DataError("the file holds no times", file=path, variable=time)
-    bounds = _bounds(dataset, time, path)
+    stamps = decode_times(dataset, time, time, path).reshape(-1)
+    require_times(stamps, time, path)
+    bounds = time_bounds(dataset, time, path)
+    order = np.argsort(stamps if bounds is None else bounds[:, 1], kind="stable")
+    notes = sorted_note(order)
     if bounds is not None:
+        bounds = bounds[order]
         ends, step = bounds[:, 1], _length(bounds, time, path)
-        _check_increasing(ends, time, path)
-        notes = [f"--time-stamp {stated} not used: the file has time bounds"] if stated else []
+        check_distinct(ends, order, time, path)
+        notes += [f"--time-stamp {stated} not used: the file has time bounds"] if stated else []
     else:
-        _check_increasing(stamps, time, path)
-        step, notes = _spacing(stamps, dataset.variables[name], name, time, path)
+        stamps = stamps[order]
+        check_distinct(stamps, order, time, path)
+        step, remarks = _spacing(stamps, dataset.variables[name], name, time, path)
         marks, remark = _meaning(dataset, name, time, stated, strict, path)
         ends = stamps if marks == "end" else stamps + np.timedelta64(step, "m")
-        notes += remark
-    _check_lattice(ends, step, time, path)
-    return Intervals(ends, step, (*notes, *_gaps(ends, step)))
+        notes += [*remarks, *remark]
+    check_lattice(ends, step, time, path)
+    return Intervals(ends, step, (*notes, *gaps(ends, step)), order)
 
 
-def _decode(dataset: xr.Dataset, label: str, time: str, path: Path) -> Minutes:
-    """Times of a variable to the minute; ``time`` lends units and calendar to its bounds."""
-    variable = dataset.variables[label]
-    attrs = {**dataset.variables[time].attrs, **variable.attrs}
-    units, calendar = str(attrs["units"]), str(attrs.get("calendar", "standard")).lower()
-    reference = re.search(r"since\s+(\d{4})", units)
-    if calendar == "julian" and reference and int(reference[1]) > 1900:
-        # IMERG says julian; counted from a date of the last century both calendars name the same
-        # days, as the next century without a leap day is 2100.
-        calendar = "standard"
-    if calendar not in _TRUE_CALENDARS:
+def require_times(stamps: Minutes, time: str, path: Path) -> None:
+    """Raise when there is no time at all."""
+    if len(stamps) == 0:
         raise DataError(
-            "calendar without real dates",
+            "the file holds no times",
             file=path,
-            variable=label,
-            found=calendar,
-            expected="the standard calendar",
-            next_step="windows are counted in UTC: bring data with real dates",
+            variable=time,
+            found="a dimension of size 0",
+            expected="at least three hours",
+            next_step="look at how the file was made",
         )
-    # Bounds may carry no units of their own.
-    plain = xr.Variable(variable.dims, variable.values, {"units": units, "calendar": calendar})
-    try:
-        decoded = xr.decode_cf(xr.Dataset({"decoded": plain}))["decoded"].values
-    except (ValueError, OverflowError, ImportError) as error:
-        raise DataError(
-            "times cannot be decoded",
-            file=path,
-            variable=label,
-            found=repr(units),
-            expected="e.g. 'hours since 1970-01-01'",
-        ) from error
-    missing = np.isnat(decoded)
-    if missing.any():
-        raise DataError(
-            "missing time",
-            file=path,
-            variable=label,
-            found=f"no value at position {int(missing.argmax())}",
-            next_step="drop these times from the file",
-        )
-    times: Minutes = (decoded + np.timedelta64(30, "s")).astype("datetime64[m]")
-    # Bounds such as 00:00:00 to 00:29:59 are meant to touch; more than a second is no rounding.
-    off = np.abs(decoded - times) > np.timedelta64(1, "s")
-    if off.any():
-        raise DataError(
-            "time not on a full minute",
-            file=path,
-            variable=label,
-            found=str((decoded[off][0] + np.timedelta64(500, "ms")).astype("datetime64[s]")),
-            next_step="write the times as integers, e.g. minutes since 1970-01-01",
-        )
-    return times
 
 
-def _bounds(dataset: xr.Dataset, time: str, path: Path) -> Minutes | None:
-    """Start and end of each interval, shape (n, 2), None if the file has no bounds."""
-    attrs = dataset.variables[time].attrs | dataset.variables[time].encoding
-    names = (attrs.get("bounds"), f"{time}_bnds", f"{time}_bounds", "time_bnds", "time_bounds")
-    size = dataset.variables[time].size
-    for label in names:
-        if label in dataset.variables and dataset.variables[label].shape == (size, 2):
-            bounds = np.sort(_decode(dataset, str(label), time, path), axis=1)
-            return bounds
-    return None
+def sorted_note(order: Indices) -> list[str]:
+    """A note where the file has its times in another order than this one."""
+    wrong = np.flatnonzero(np.diff(order) < 0)
+    if len(wrong) == 0:
+        return []
+    return ["the times of the file are not in order: read in the order of time"]
 
 
 def _length(bounds: Minutes, time: str, path: Path) -> int:
@@ -188,8 +121,8 @@ def _length(bounds: Minutes, time: str, path: Path) -> int:
         file=path,
         variable=time,
         found=f"{lengths.min()} to {lengths.max()} min in the time bounds",
-        expected="one length",
-        next_step="totals since the start of a run must be differenced first",
+        expected="one length, or totals since one start",
+        next_step="write bounds of one length; those of totals since a start begin together",
     )
 
 
@@ -249,6 +182,7 @@ def _meaning(
             "the file does not say whether a time marks the start or the end of its interval",
             file=path,
             variable=name,
+            found="neither bounds nor such words",
             expected="time bounds, or words such as 'ending at' in its long_name",
             next_step="state data.time_stamp: start or data.time_stamp: end (--time-stamp)",
         )
@@ -257,23 +191,23 @@ def _meaning(
     ]
 
 
-def _check_increasing(times: Minutes, time: str, path: Path) -> None:
-    """Raise at the first time that does not follow the one before."""
-    wrong = np.flatnonzero(np.diff(times) <= np.timedelta64(0, "m"))
-    if len(wrong) == 0:
+def check_distinct(times: Minutes, order: Indices, time: str, path: Path) -> None:
+    """Raise at the first time that is there twice; ``order`` says where the file has each."""
+    same = np.flatnonzero(np.diff(times) == np.timedelta64(0, "m"))
+    if len(same) == 0:
         return
-    before, after = times[wrong[0]], times[wrong[0] + 1]
+    first, second = order[same[0]], order[same[0] + 1]
     raise DataError(
-        "duplicate time" if before == after else "times run backwards",
+        "duplicate time",
         file=path,
         variable=time,
-        found=f"{utc(after)} after {utc(before)}, at position {wrong[0] + 1}",
-        expected="strictly increasing times",
-        next_step="sort the file in time and drop repeated times",
+        found=f"{utc(times[same[0]])} at positions {first} and {second}",
+        expected="each time once",
+        next_step="drop repeated times, e.g. ds.drop_duplicates('time')",
     )
 
 
-def _check_lattice(ends: Minutes, step: int, time: str, path: Path) -> None:
+def check_lattice(ends: Minutes, step: int, time: str, path: Path) -> None:
     """Raise unless hours, or 3-hour totals on full hours, can be made of the intervals."""
     if step not in (60, 180) and (step <= 0 or 60 % step):
         raise DataError(
@@ -310,7 +244,7 @@ def _check_lattice(ends: Minutes, step: int, time: str, path: Path) -> None:
         )
 
 
-def _gaps(ends: Minutes, step: int) -> list[str]:
+def gaps(ends: Minutes, step: int) -> list[str]:
     """A note on missing times, if any."""
     wide = np.flatnonzero(np.diff(ends) > np.timedelta64(step, "m"))
     if len(wide) == 0:

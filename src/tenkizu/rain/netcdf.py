@@ -28,6 +28,8 @@ def open_netcdf(path: Path) -> xr.Dataset:
         raise DataError(
             "a directory, not a NetCDF file" if path.is_dir() else "no such file",
             file=path,
+            found="a directory" if path.is_dir() else "nothing at this path",
+            expected="a NetCDF file",
             next_step="check the path",
         )
     try:
@@ -55,6 +57,7 @@ def open_netcdf(path: Path) -> xr.Dataset:
             f"cannot be opened ({first_line(error)})",
             file=path,
             found=f"{path.stat().st_size} bytes",
+            expected="a whole NetCDF file",
             next_step="it may be truncated or damaged: fetch it again and compare the size",
         ) from error
 
@@ -77,7 +80,13 @@ def _not_netcdf(path: Path, head: bytes) -> DataError:
     """The error for a file that is neither NetCDF-4 nor NetCDF-3."""
     expected = "NetCDF-4 (HDF5) or NetCDF-3"
     if not head:
-        return DataError("empty file", file=path, expected=expected, next_step="fetch it again")
+        return DataError(
+            "empty file",
+            file=path,
+            found="0 bytes",
+            expected=expected,
+            next_step="fetch it again",
+        )
     for magic, kind, next_step in _BEGINNINGS:
         # Bulletin headers may stand before the first GRIB message.
         if head.lstrip().startswith(magic) or (magic == b"GRIB" and magic in head):

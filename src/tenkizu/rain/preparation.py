@@ -133,7 +133,7 @@ def prepare(
     if finished is not None:
         log.info("store %s is up to date: %d windows", data.store, len(finished))
         return finished
-    options = SourceOptions(data.variable, data.units, data.time_stamp)
+    options = SourceOptions(data.variable, data.units, data.time_stamp, data.totals)
     series = [open_rain(path, options, strict_time=True) for path in paths]
     try:
         return _write(config, series, plan_hash, follow)
@@ -157,6 +157,8 @@ def _plan_hash(config: RainConfig, paths: Sequence[Path]) -> str:
         plan["every_hour"] = True
     if config.data.coarsen > 1:
         plan["coarsen"] = config.data.coarsen
+    if config.data.totals:
+        plan["totals"] = config.data.totals
     return config_hash(plan)
 
 

@@ -33,33 +33,48 @@ VARIABLE_NAMES = frozenset(
         "prec",
         "prcp",
         "pr",
+        "prate",
+        "precipitation_amount_acc",
         "rain",
         "rain_1h",
         "rain_3h",
         "rainfall",
         "rainfall_amount",
         "rr",
+        "tot_prec",
         "tp",
         "tprate",
     }
 )
-"""Usual names of rain variables, in lower case. Totals since the start of a run are not here."""
+"""Usual names of rain variables, in lower case."""
 
-UNDERSTOOD = "mm, kg m-2, m, mm h-1, mm day-1, mm s-1, kg m-2 s-1 or m s-1"
+_NAME = re.compile(r"apcp(?:_\w+)?")
+"""Names that converters of GRIB2 make up."""
+
+_PARTS = {"rainnc": "grid-scale", "rainc": "convective"}
+"""The two parts of rain in files of WRF."""
+
+UNDERSTOOD = (
+    "mm, cm, m, inch, kg m-2, a rate of these such as mm h-1, kg m-2 s-1 or m s-1, or mm/3h where "
+    "intervals have 3 hours; a factor may stand first, as in 0.1 mm"
+)
 
 _MM = {
     **dict.fromkeys(("mm", "millimeter", "millimeters", "millimetre", "millimetres"), 1.0),
-    **dict.fromkeys(("kg m-2", "kg/m2", "kgm-2"), 1.0),
+    **dict.fromkeys(("kg m-2", "kg/m2", "kgm-2", "l m-2", "l/m2"), 1.0),
+    **dict.fromkeys(("cm", "centimeter", "centimeters", "centimetre", "centimetres"), 10.0),
     **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), 1000.0),
+    **dict.fromkeys(("in", "inch", "inches"), 25.4),
 }
 _SECONDS = {
-    **dict.fromkeys(("s", "sec", "second"), 1.0),
-    **dict.fromkeys(("min", "minute"), 60.0),
-    **dict.fromkeys(("h", "hr", "hour"), 3600.0),
-    **dict.fromkeys(("d", "day"), 86400.0),
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
 }
 _LISTED = 12
-_RATE = re.compile(r"(.+?)(?:/(\w+)| (\w+)-1)")
+_FACTOR = re.compile(r"(\d+\.?\d*|\.\d+)(?:e([+-]?\d\d?)|(?:\^|\*\*)([+-]?\d\d?))?[\s*]*")
+_RATE = re.compile(r"(.+?)(?:/\(?(\d*) ?([a-z]+)\)?| \(?(\d*) ?([a-z]+)\)?-1)")
 
 
 @dataclass(frozen=True)
@@ -70,31 +85,63 @@ class RainUnits:
         text: the units as written.
         mm: depth of one unit in mm; a kilogram of water on a square metre is 1 mm deep.
         seconds: time that a rate refers to; None for an amount.
+        minutes: length of the interval that an amount is said to be of; None if that is open.
     """
 
     text: str
     mm: float
     seconds: float | None
+    minutes: float | None = None
 
     def mm_per_unit(self, step_minutes: int) -> float:
         """Factor from a stored value to mm in an interval: a mean rate times its length."""
         return self.mm if self.seconds is None else self.mm * step_minutes * 60.0 / self.seconds
 
+    def require_length(self, step_minutes: int, name: str, path: Path) -> None:
+        """Raise a DataError when the units name an interval of another length than the file's."""
+        if self.minutes in (None, step_minutes):
+            return
+        raise DataError(
+            "the units name an interval of another length than the times",
+            file=path,
+            variable=name,
+            found=f"{self.text}, which is {self.minutes:g} min, at intervals of {step_minutes} min",
+            expected=f"amounts of {step_minutes} min, or a rate such as mm/h",
+            next_step="state what the values are with --units (data.units): mm where each is the "
+            "amount of its interval",
+        )
+
 
 def parse_units(text: str) -> RainUnits | None:
     """The rain unit that ``text`` spells, None if it is not one.
 
-    Accepts the exponent styles ``m-2``, ``m^-2``, ``m**-2`` and ``/m2``, products written with a
-    space or a dot, and British or American words.
+    Accepts a factor in front (``0.1 mm``, ``1e-3 m``), the exponent styles ``m-2``, ``m^-2``,
+    ``m**-2`` and ``/m2``, products written with a space or a dot, and British or American words.
+    A number before the time, as in ``mm/3h`` or ``mm 3h-1``, makes an amount of an interval of that
+    length, and not a rate.
     """
-    plain = re.sub(r"\*\*|\^|[{}]", "", text.strip().lower())
+    plain = text.strip().lower()
+    number, factor = _FACTOR.match(plain), 1.0
+    if number:
+        plain = plain[number.end() :]
+        factor = float(number[1])
+        factor = factor ** int(number[3]) if number[3] else factor * 10.0 ** int(number[2] or 0)
+    plain = re.sub(r"\*\*|\^|[{}]", "", plain)
     plain = re.sub(r"\s*(?:/|\bper\b)\s*", "/", re.sub(r"[.*·\s]+", " ", plain))
+    plain = plain.replace(" of water equivalent", "").replace(" of water", "")
+    if factor <= 0.0:
+        return None
     if plain in _MM:
-        return RainUnits(text, _MM[plain], None)
+        return RainUnits(text, factor * _MM[plain], None)
     rate = _RATE.fullmatch(plain)
     depth = _MM.get(rate[1]) if rate else None
-    seconds = _SECONDS.get(rate[2] or rate[3]) if rate else None
-    return RainUnits(text, depth, seconds) if depth and seconds else None
+    seconds = _SECONDS.get(rate[3] or rate[5]) if rate else None
+    if rate is None or depth is None or seconds is None:
+        return None
+    count = rate[2] or rate[4]
+    if count:
+        return RainUnits(text, factor * depth, None, int(count) * seconds / 60.0)
+    return RainUnits(text, factor * depth, seconds)
 
 
 def rain_units(variable: xr.Variable, name: str, stated: str | None, path: Path) -> RainUnits:
@@ -112,6 +159,7 @@ def rain_units(variable: xr.Variable, name: str, stated: str | None, path: Path)
                 variable="data.units (--units)",
                 found=repr(stated),
                 expected=UNDERSTOOD,
+                next_step="state the units that the values of the file are in",
             )
         return units
     text = str(variable.attrs.get("units", "")).strip()
@@ -127,12 +175,15 @@ def rain_units(variable: xr.Variable, name: str, stated: str | None, path: Path)
             f"the file: ncatted -a units,{name},o,c,mm {path.name}",
         )
     methods = str(variable.attrs.get("cell_methods", ""))
-    if units.seconds is not None and re.search(r"time:\s*point", methods):
+    instant = f"cell_methods {methods!r}" if re.search(r"time:\s*point", methods) else None
+    if variable.attrs.get("GRIB_stepType") == "instant":
+        instant = "GRIB_stepType 'instant'"
+    if units.seconds is not None and instant:
         raise DataError(
             "the rates hold at one instant, so they do not give the amount of an interval",
             file=path,
             variable=name,
-            found=f"cell_methods {methods!r}",
+            found=instant,
             expected="a mean over each interval, 'time: mean'",
             next_step=f"if they are means after all, say --units '{text}'",
         )
@@ -159,20 +210,21 @@ def choose_variable(
     """
     if wanted is not None:
         if wanted in dataset.variables:
-            return wanted, []
+            return wanted, _part(wanted)
         raise DataError(
             "no such variable",
             file=path,
             variable=wanted,
             found=_listed(dataset, candidates),
+            expected="a variable of the file",
             next_step="name one of these with --var (data.variable)",
         )
     attributes = {name: dataset.variables[name].attrs for name in candidates}
     standard = [n for n in candidates if attributes[n].get("standard_name") in STANDARD_NAMES]
-    usual = [n for n in standard or candidates if n.lower() in VARIABLE_NAMES]
+    usual = [n for n in standard or candidates if _is_usual(n.lower())]
     for matches in (standard, usual):
         if len(matches) == 1:
-            return matches[0], []
+            return matches[0], _part(matches[0])
     several = usual or standard
     if not several:
         several = [
@@ -190,10 +242,14 @@ def choose_variable(
     problem, next_step = "no variable looks like rain", "name it with --var (data.variable)"
     if several:
         problem = "several variables may be the rain"
+        if {name.lower() for name in several} == set(_PARTS):
+            problem = "the rain is in two parts, grid-scale and convective"
+            next_step = "write their sum, e.g. ncap2 -s 'RAIN=RAINC+RAINNC' in.nc out.nc, and say "
+            next_step += "--var RAIN; one part alone is --var RAINNC"
     elif not candidates:
         problem = "no variable has valid times, rows and columns"
         next_step = "give it a time dimension with units like 'hours since 1970-01-01'; reference "
-        next_step += "times of forecasts do not count"
+        next_step += "times of forecasts do not count, and of several of these keep one"
     raise DataError(
         problem,
         file=path,
@@ -201,6 +257,16 @@ def choose_variable(
         expected="one rain variable on (time, y, x)",
         next_step=next_step,
     )
+
+
+def _is_usual(name: str) -> bool:
+    return name in VARIABLE_NAMES or name in _PARTS or _NAME.fullmatch(name) is not None
+
+
+def _part(name: str) -> list[str]:
+    """A note where a variable is only a part of the rain."""
+    part = _PARTS.get(name.lower())
+    return [f"{name} is the {part} part of the rain only"] if part else []
 
 
 def _listed(dataset: xr.Dataset, names: Sequence[str]) -> str:
