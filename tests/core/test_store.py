@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tenkizu.core import store as store_module
-from tenkizu.core.errors import ConfigError, DataError
+from tenkizu.core.errors import DataError
 from tenkizu.core.store import (
     SampleStore,
     StoreWriter,
@@ -446,16 +446,3 @@ def test_block_of_pickled_objects_is_refused(tmp_path):
     np.save(store.path / "rain_202001.npy", np.array([{}, {}, {}]), allow_pickle=True)
     with pytest.raises(DataError, match=r"rain_202001\.npy: cannot be read"):
         store.read("rain", 0)
-
-
-def test_output_that_cannot_be_is_refused_before_anything_is_made(tmp_path):
-    folder, file = tmp_path / "folder", tmp_path / "file.nc"
-    folder.mkdir()
-    file.write_text("whole")
-    with pytest.raises(ConfigError, match="the output is a folder"), atomic(folder):
-        pytest.fail("begun")
-    for below in (file / "hours.nc", Path("/proc/hours.nc")):
-        with pytest.raises(ConfigError, match="output cannot be written here"), atomic(below):
-            pytest.fail("begun")
-    assert file.read_text() == "whole"
-    assert sorted(tmp_path.iterdir()) == [file, folder]

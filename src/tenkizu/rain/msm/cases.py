@@ -46,7 +46,7 @@ def grib_cases(
     if options is not None and options != SourceOptions():
         raise ConfigError(
             "GRIB2 says which variable is rain, its units and its times",
-            variable="--var, --units, --time-stamp",
+            variable="--var, --units, --time-stamp, --totals",
             next_step="leave them out",
         )
     needed = [name for name in model.net.channels if is_field(name)]
