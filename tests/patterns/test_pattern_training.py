@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from tenkizu.core.config import dump_config
-from tenkizu.core.errors import DataError
+from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.patterns import train
 from tenkizu.patterns.losses import make_loss
 from tenkizu.patterns.model import PatternModel
@@ -85,6 +85,17 @@ def test_the_best_epoch_is_what_the_exported_model_is(tiny_pattern_run, tiny_pat
         "validation": ["2002-01-01/2002-12-31"],
         "test": ["2003-01-01/2003-12-31"],
     }
+
+
+def test_arithmetic_that_cannot_be_had_is_refused_before_preparing(
+    pattern_config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    store = tmp_path / "other_store"
+    config = pattern_config(tmp_path, data={"store": store}, train={"precision": "16-mixed"})
+    with pytest.raises(ConfigError, match="16-mixed needs a GPU"):
+        train(config)
+    assert not store.exists()
 
 
 def test_two_runs_with_one_seed_are_identical(pattern_config, tiny_pattern_run, tmp_path):

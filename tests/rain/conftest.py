@@ -104,7 +104,7 @@ def _tiny_config(file: Path, folder: Path) -> RainConfig:
             "drop_path": 0.0,
         },
         train={"epochs": 2, "batch_size": 4, "lr": 1e-3, "workers": 0, "devices": 1},
-        plots={"cases": 1},
+        plots={"cases": 1, "video": False},
     )
 
 

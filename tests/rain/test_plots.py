@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -140,6 +142,42 @@ def test_a_prediction_alone_is_one_row(tmp_path, figures):
     assert imread(path).shape[1] == 1600
 
 
+@pytest.mark.parametrize(
+    ("shape", "truth"),
+    [
+        ((30, 192), True),
+        ((30, 192), False),
+        ((192, 30), True),
+        ((60, 130), False),
+        ((60, 130), True),
+    ],
+)
+def test_no_text_is_cut_off_or_touches_another(tmp_path, figures, shape, truth):
+    grid = Grid("latlon", 46.0 - 0.1 * np.arange(shape[0]), 128.0 + 0.1 * np.arange(shape[1]))
+    rain = np.random.default_rng(1).gamma(0.3, 6.0, (3, *shape))
+    rain[:, 0, 0] = np.nan
+    plots.draw_panels(tmp_path / "p.png", grid, START, rain, rain if truth else None, scale="log")
+    (figure,) = figures
+    width, height = figure.bbox.size
+    texts_of = [
+        (ax.title, ax.xaxis.label, ax.yaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels())
+        for ax in figure.axes
+    ]
+    labels = [
+        text.get_window_extent()
+        for text in itertools.chain(*texts_of)
+        if text.get_visible() and text.get_text()
+    ]
+    labels.append(figure._suptitle.get_window_extent())
+    for box in labels:
+        assert min(box.x0, box.y0, width - box.x1, height - box.y1) >= 0
+    for one, other in itertools.combinations(labels, 2):
+        assert not one.overlaps(other)
+    # Beside the maps if there is room for its label, else below.
+    low = (1 + truth) * maps(figure)[0].get_window_extent().height < 340
+    assert bool(figure.axes[-1].get_xlabel()) == low
+
+
 def test_drizzle_below_the_lower_limit_is_named(tmp_path, figures):
     drizzle = np.full_like(TRUTH, 0.01)
     plots.draw_panels(tmp_path / "p.png", GRID, START, drizzle, None, scale="log")
@@ -181,7 +219,10 @@ def test_loss_curve_marks_the_best_epoch_with_its_values(tmp_path, figures):
     assert rmse.get_title(loc="right") == "best epoch 2: validation 0.4321 mm"
     assert skill.get_title(loc="right") == "best epoch 2: validation 0.31"
     assert skill.get_xlim() == (-0.5, 3.5)
-    assert [t.get_text() for t in loss.get_legend().get_texts()] == ["training", "validation"]
+    assert [t.get_text() for t in loss.get_legend().get_texts()] == [
+        "training, augmented",
+        "validation",
+    ]
 
 
 def test_loss_curve_of_one_epoch_without_skill(tmp_path, figures):
@@ -205,7 +246,7 @@ def test_loss_curve_without_epochs_is_refused(tmp_path):
 
 
 def test_comparison_prints_values_beside_bars_of_their_length(tmp_path, figures):
-    rows = [("equal", 0.0), ("linear", 0.23), ("direct", -0.18), ("advection", float("nan"))]
+    rows = [("equal", -0.0), ("linear", 0.23), ("direct", -0.18), ("advection", float("nan"))]
     path = plots.draw_hourly_comparison(tmp_path / "c.png", rows)
     assert imread(path).shape[1] == 1600
     (ax,) = figures[0].axes

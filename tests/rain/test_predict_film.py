@@ -123,7 +123,7 @@ def test_a_wrong_name_is_refused_before_anything_is_done(model, data, tmp_path, 
 def test_the_command_says_what_it_wrote(
     model, data, tmp_path, monkeypatch, command, encoder, counted, drawn
 ):
-    def record(path, pictures, program):
+    def record(path, pictures, program, fps):
         pages = [Image.open(BytesIO(picture)).size for picture in pictures]
         path.write_text(f"{program} {len(pages)} {len(set(pages))}")
 

@@ -5,8 +5,12 @@ import pytest
 import torch
 
 from tenkizu.core.grid import Grid
+from tenkizu.core.samples import input_path
 from tenkizu.rain.config import DataConfig
 from tenkizu.rain.dataset import RainDataset
+from tenkizu.rain.hourly import open_rain, read_window, window_starts
+from tenkizu.rain.motion import motion_hours
+from tenkizu.rain.preparation import to_rain
 from tenkizu.rain.tiled_inference import inference_lattice, tiled_output
 from tenkizu.rain.tiles import Lattice, WetTiles, stored_counts
 
@@ -332,3 +336,31 @@ def test_the_run_decides_whether_its_model_goes_by_tiles(tiny_config, tiny_store
         assert (
             model.split(tiny_store.read("rain", 0), np.datetime64("2023-01-01"), grid) == expected
         )
+
+
+def test_the_shipped_model_is_as_good_by_tiles_and_zero_in_dry_ones():
+    from tenkizu.rain.model import RainModel
+
+    by_frame, by_tiles = (
+        RainModel.load("rain-only", "cpu", tiles=tiles) for tiles in (False, True)
+    )
+    with open_rain(input_path("sample:imerg_sbrazil_hourly_20231102_03.nc")) as series:
+        grid = series.grid
+        # The only windows of the file with tiles that hold no rain.
+        starts = window_starts(series)[-2:]
+        windows = [to_rain(read_window(series, start)) for start in starts]
+    for start, rain, n_dry in zip(starts, windows, (2, 3), strict=True):
+        truth, total = rain[1:4], rain[4]
+        motion = motion_hours(rain[0], total, rain[5])
+        whole, tiled = (model.split(rain, start, grid, motion) for model in (by_frame, by_tiles))
+        assert not np.array_equal(whole, tiled)
+        scored = total >= np.float32(0.1)
+        rmse = [np.sqrt(np.mean((hours - truth)[:, scored] ** 2)) for hours in (whole, tiled)]
+        assert rmse[1] == pytest.approx(rmse[0], rel=0.01)
+        # S/3 is worse by far more, so that agreement says something.
+        assert np.sqrt(np.mean((total / 3 - truth)[:, scored] ** 2)) > 1.1 * rmse[0]
+        squares = inference_lattice(grid.shape, 64).squares
+        dry = [square for square in squares if not (total[square] > 0).any()]
+        assert len(dry) == n_dry
+        for square in dry:
+            assert (tiled[:, *square] == 0).all()

@@ -172,6 +172,33 @@ def test_rain_that_looks_normalised_stops_before_the_first_step(
     assert not (config.run.dir / "tiny" / "last.ckpt").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"train__precision": "16-mixed"}, "16-mixed needs a GPU"),
+        ({"scores__land_file": "nowhere.nc"}, r"nowhere\.nc: scores\.land_file: no such file"),
+        (
+            {"data__context": ["s", "p", "n", "static"], "data__static_file": "nowhere.nc"},
+            r"nowhere\.nc: data\.static_file: no such file",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_before_preparing(tiny_config, monkeypatch, change, said):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = changed(tiny_config, **change)
+    with pytest.raises((ConfigError, DataError), match=said):
+        train(config)
+    assert not config.data.store.exists()
+
+
+def test_a_land_file_without_land_is_refused_before_the_first_step(tiny_config, tiny_rain_file):
+    config = changed(tiny_config, scores__land_file=str(tiny_rain_file))
+    with pytest.raises(DataError, match="neither land nor orography"):
+        train(config)
+    assert config.data.store.exists()
+    assert not list(config.run.dir.glob("tiny/*.ckpt"))
+
+
 def test_bad_batches_are_skipped_and_three_in_a_row_stop(tiny_config, monkeypatch):
     original = RainModule._loss
     calls = itertools.count()

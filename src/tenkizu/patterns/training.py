@@ -74,9 +74,18 @@ def train(
         PatternsConfig,
         resume,
         overwrite,
-        lambda: prepare(config, track=track),
+        lambda: _prepare(config, track),
         lambda: _train_here(config, resume),
     )
+
+
+def _prepare(config: PatternsConfig, track: Track | None) -> None:
+    """Make the store; arithmetic that cannot be had here is refused before, not hours later."""
+    if config.train.precision is not None:
+        from tenkizu.core.training import resolve_precision
+
+        resolve_precision(config.train)
+    prepare(config, track=track)
 
 
 def open_days(config: PatternsConfig, store: SampleStore) -> LabelledDays:

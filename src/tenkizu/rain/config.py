@@ -53,7 +53,7 @@ def _windows(choice: int | str) -> int | str:
     """Refuse what does not say which windows."""
     if not re.fullmatch(r"\d+|all|every [1-9]\d*", str(choice)):
         raise ValueError("must be a number of windows, all, or one in so many, such as every 10")
-    return choice
+    return int(choice) if str(choice).isdigit() else choice
 
 
 class ModelConfig(Section):
@@ -287,7 +287,8 @@ class PlotsConfig(Section):
     )
     video: bool = Field(
         default=True,
-        description="After training, make a film of the 16 successive windows with the most rain.",
+        description="After training, make a film of the two days around the window with most rain, "
+        "of the test or else of the validation.",
     )
     video_fps: float = Field(default=2, gt=0, le=30, description="Windows a second in a film.")
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FRAMES_PER_SECOND = 2
-
 GIF_SENTENCE = (
     "no ffmpeg with H.264 was found, so the film is a GIF; for mp4 install ffmpeg, "
     "or: python -m pip install imageio-ffmpeg"
@@ -73,8 +71,9 @@ def video(
         regrid: as of `predict`.
 
     Returns:
-        The file written: 2 frames a second, H.264 in yuv420p at even size. Where neither an ffmpeg
-        on the PATH nor the package imageio-ffmpeg can encode H.264, it is a GIF of the same name.
+        The file written, with as many frames a second as ``plots.video_fps`` of the run says:
+        H.264 in yuv420p at even size. Where neither an ffmpeg on the PATH nor the package
+        imageio-ffmpeg can encode H.264, it is a GIF of the same name.
 
     Raises:
         ConfigError: the output has another suffix, or the limit is too low.
@@ -85,8 +84,6 @@ def video(
 
     output = film_path(output)
     loaded = RainModel.load(model)
-    follow = track or (lambda items, _: items)
-    vmin_mm = PlotsConfig(**loaded.metadata["config"]["plots"]).lognorm_vmin_mm
     with ExitStack() as stack:
         if data is None:
             cases = cases_of_store(loaded, split)
@@ -95,27 +92,52 @@ def video(
             cases = on_chosen_grid(loaded, cases, regrid)
             for note in cases.notes:
                 log.warning("%s: %s", cases.name, note)
-        everything = range(len(cases))
+        return draw_film(loaded, cases, output, vmax_mm, track)
 
-        def limit(index: int) -> float:
-            known = list(cases.read(index, 0)[0][1:5])
-            return rain_limits(known, scale="log", vmin_mm=vmin_mm)[1]
 
-        if vmax_mm is None:
-            limits = [cases.attempt(i, partial(limit, i)) for i in follow(everything, "reading")]
-            cases.require_some()
-            vmax_mm = round_up(max(one for one in limits if one is not None))
-        frame = stack.enter_context(frames(loaded, cases, vmin_mm, float(vmax_mm)))
+def draw_film(
+    model: "RainModel",
+    cases: Cases,
+    output: Path,
+    vmax_mm: float | None = None,
+    track: Track | None = None,
+) -> Path:
+    """Split windows and draw them as a film; as `video`.
+
+    Args:
+        model: that splits them.
+        cases: the windows.
+        output: the film, as `film_path` gives it.
+        vmax_mm: upper end of the colours, mm.
+        track: shows progress.
+
+    Returns:
+        The file written.
+    """
+    follow = track or (lambda items, _: items)
+    everything = range(len(cases))
+    plots = PlotsConfig(**model.metadata["config"]["plots"])
+
+    def limit(index: int) -> float:
+        known = list(cases.read(index, 0)[0][1:5])
+        return rain_limits(known, scale="log", vmin_mm=plots.lognorm_vmin_mm)[1]
+
+    if vmax_mm is None:
+        limits = [cases.attempt(i, partial(limit, i)) for i in follow(everything, "reading")]
+        cases.require_some()
+        vmax_mm = round_up(max(one for one in limits if one is not None))
+    with frames(model, cases, plots.lognorm_vmin_mm, float(vmax_mm)) as frame:
 
         def pictures() -> Generator[bytes]:
             for i in follow(everything, "drawing film"):
-                made = cases.attempt(i, partial(split_window, loaded, cases, i))
+                made = cases.attempt(i, partial(split_window, model, cases, i))
                 if made is not None:
                     rain, hours = made
                     yield frame(i, hours, rain[1:4])
             cases.require_some()
 
-        write_film(output, stack.enter_context(closing(pictures())))
+        with closing(pictures()) as made:
+            write_film(output, made, plots.video_fps)
     cases.require_all(output)
     return output
 
@@ -141,13 +163,13 @@ def film_path(film: str | Path) -> Path:
     return film
 
 
-def write_film(path: Path, pictures: Iterable[bytes]) -> None:
-    """Write PNG pictures of one size to a name that `film_path` gave."""
+def write_film(path: Path, pictures: Iterable[bytes], fps: float) -> None:
+    """Write PNG pictures of one size, ``fps`` a second, to a name that `film_path` gave."""
     encoder = find_encoder() if path.suffix.lower() == ".mp4" else None
     if encoder:
-        write_mp4(path, pictures, encoder)
+        write_mp4(path, pictures, encoder, fps)
     else:
-        write_gif(path, pictures)
+        write_gif(path, pictures, fps)
 
 
 @contextmanager
@@ -197,17 +219,17 @@ def find_encoder() -> str | None:
     return None
 
 
-def write_mp4(path: Path, pictures: Iterable[bytes], encoder: str) -> None:
+def write_mp4(path: Path, pictures: Iterable[bytes], encoder: str, fps: float) -> None:
     """Send PNG pictures of one size to ffmpeg, as they come.
 
     Raises:
         DataError: ffmpeg failed; its last words are in the message.
     """
     command = [encoder, "-hide_banner", "-loglevel", "error", "-y"]
-    command += ["-f", "image2pipe", "-c:v", "png", "-framerate", str(FRAMES_PER_SECOND), "-i", "-"]
+    command += ["-f", "image2pipe", "-c:v", "png", "-framerate", f"{fps:g}", "-i", "-"]
     command += ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20"]
     # A key frame every five seconds, so that players can jump; the index first, so that it streams.
-    command += ["-g", str(5 * FRAMES_PER_SECOND), "-movflags", "+faststart"]
+    command += ["-g", str(max(round(5 * fps), 1)), "-movflags", "+faststart"]
     # H.264 with halved colour planes accepts no odd sides.
     command += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white", "-f", "mp4"]
     # A file takes what ffmpeg says: a pipe that nobody reads could fill and stall it.
@@ -244,7 +266,7 @@ def _feed(process: subprocess.Popen[bytes], pictures: Iterable[bytes]) -> None:
         log.debug("ffmpeg ended before the film did")
 
 
-def write_gif(path: Path, pictures: Iterable[bytes]) -> None:
+def write_gif(path: Path, pictures: Iterable[bytes], fps: float) -> None:
     """Write PNG pictures of one size as an endless GIF, each as it comes.
 
     Pillow's own writer would hold all frames in memory. The frames share one palette: the colours
@@ -265,7 +287,7 @@ def write_gif(path: Path, pictures: Iterable[bytes]) -> None:
                 file.write(b"GIF89a" + struct.pack("<HHBBB", *image.size, 0xF7, 0, 0) + colours)
                 file.write(b"!\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00")
             frame = image.quantize(palette=palette, dither=Image.Dither.NONE)
-            for block in GifImagePlugin.getdata(frame, duration=1000 / FRAMES_PER_SECOND):
+            for block in GifImagePlugin.getdata(frame, duration=1000 / fps):
                 file.write(block)
         file.write(b";")
 

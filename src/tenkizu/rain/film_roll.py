@@ -31,7 +31,8 @@ class Roll:
 
     def __init__(self, path: Path, cases: Cases, model: "RainModel") -> None:
         self.path, self.cases, self.model = path, cases, model
-        self.vmin_mm = PlotsConfig(**model.metadata["config"]["plots"]).lognorm_vmin_mm
+        plots = PlotsConfig(**model.metadata["config"]["plots"])
+        self.vmin_mm, self.fps = plots.lognorm_vmin_mm, plots.video_fps
         self.vmax_mm = 0.0
         self.kept: list[int] = []
 
@@ -70,4 +71,4 @@ class Roll:
                         yield frame(index, window["hours"], window["truth"])
 
             with closing(pictures()) as made:
-                write_film(self.path, made)
+                write_film(self.path, made, self.fps)

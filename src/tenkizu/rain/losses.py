@@ -53,7 +53,8 @@ def wmse_sums(
         cells: (B, 1, H, W), bool.
         weight: (B, C, H, W), or None for 1.
         equal_split_error: d0, the training mean per scored cell of the weighted squared error of
-            S/3. When given, D = n_cells * d0, so that a loss of 1.0 means "as good as S/3".
+            S/3. When given, D = n_cells * d0, so that a loss of 1.0 is about that of
+            S/3 over the windows that d0 is of.
             Otherwise D is the sum of the weights.
     """
     scored = cells.expand_as(target)

@@ -27,6 +27,15 @@ UPPER_PERCENTILE = 99.0
 LINEAR_UPPER_MM = (1.0, 600.0)
 """Bounds of the upper limit of the linear scale, mm."""
 
+_MAP_WIDTH_PX = 322
+"""Width of a map, unless it is so tall that its height is bounded."""
+
+_HEIGHT_OVER_WIDTH = (0.2, 3.0)
+"""Bounds of the room for a map, so that neither a strip nor a needle spoils the figure."""
+
+_NAME_PX, _TITLE_PX, _BAR_PX = 120, 260, 340
+"""Room for a row's upright name, a column's title and an upright colour bar with its label."""
+
 _HOUR = np.timedelta64(1, "h")
 _INK = "#333333"
 _BLUE, _ORANGE = VALIDATION_COLOUR, TRAIN_COLOUR
@@ -34,7 +43,8 @@ _BLUE, _ORANGE = VALIDATION_COLOUR, TRAIN_COLOUR
 _LOSS_PANELS = (
     Panel(
         "loss",
-        {"train_loss": ("training", _ORANGE), "val_loss": ("validation", _BLUE)},
+        # Not of the same rain: amounts may be scaled and tiles chosen, and P and N are hidden.
+        {"train_loss": ("training, augmented", _ORANGE), "val_loss": ("validation", _BLUE)},
         height=1.4,
     ),
     Panel("1 h RMSE (mm), validation", {"val_rmse_1h": ("validation", _BLUE)}, unit=" mm"),
@@ -134,6 +144,11 @@ def draw_panels(
         figure = charts.new_figure(
             WIDTH_PX, _panel_height_px(grid, len(rows), title.count("\n") + 1)
         )
+        map_width, map_height = _map_size_px(grid)
+        narrow, low = map_width < _TITLE_PX, map_height < _NAME_PX
+        if narrow:
+            # The usual layout would push needles together until their titles overlap.
+            figure.set_layout_engine("constrained")
         axes = figure.subplots(len(rows), 4, squeeze=False)
         figure.suptitle(title, linespacing=1.4)
         for row, (name, amounts) in enumerate(rows):
@@ -146,10 +161,14 @@ def draw_panels(
                 charts.draw_coastlines(ax, grid)
                 _note_empty(ax, field, lower)
                 ax.label_outer()
+                if narrow:
+                    ax.set_xticks(ax.get_xticks()[::2])
                 if row == 0:
                     ax.set_title(_column_title(start, t0, column))
-            axes[row, 0].set_ylabel(name, fontsize=10, fontweight="bold", color=_INK)
-        _add_colour_bar(figure, axes, ScalarMappable(norm, colours), fields)
+            label = axes[row, 0].set_ylabel(name, fontsize=10, fontweight="bold", color=_INK)
+            if low:
+                label.set(rotation="horizontal", ha="right", va="center")
+        _add_colour_bar(figure, axes, ScalarMappable(norm, colours), fields, len(rows) * map_height)
         return charts.save_figure(figure, path)
 
 
@@ -198,7 +217,10 @@ def draw_hourly_comparison(path: str | Path, rows: Sequence[tuple[str, float]]) 
         for place, skill, known in zip(places, skills, defined, strict=True):
             left = bool(known and skill < 0.0)
             ax.annotate(
-                f"{skill:+.3f}".replace("-", "\N{MINUS SIGN}") if known else "undefined",
+                # Adding zero turns a rounded -0.0 into 0.0.
+                f"{round(skill, 3) + 0.0:+.3f}".replace("-", "\N{MINUS SIGN}")
+                if known
+                else "undefined",
                 (float(lengths[place]), float(place)),
                 xytext=(-5 if left else 5, 0),
                 textcoords="offset points",
@@ -238,11 +260,19 @@ def _with_sum(hours: ArrayLike, grid: Grid, name: str) -> NDArray[np.float64]:
     return np.concatenate([amounts.sum(axis=0, keepdims=True), amounts])
 
 
+def _map_size_px(grid: Grid) -> tuple[float, float]:
+    """About the width and height of one map in pixels."""
+    ratio = charts.map_height_over_width(grid)
+    height = _MAP_WIDTH_PX * float(np.clip(ratio, *_HEIGHT_OVER_WIDTH))
+    return min(_MAP_WIDTH_PX, height / ratio), height
+
+
 def _panel_height_px(grid: Grid, rows: int, title_lines: int) -> int:
     """Figure height that fits maps of the grid's shape, the same for all windows of a grid."""
-    map_height = 322 * min(max(charts.map_height_over_width(grid), 0.4), 3.0)
+    maps = rows * _map_size_px(grid)[1]
+    bar = 110 if maps < _BAR_PX else 0
     axis_label = 0 if grid.kind == "latlon" else 24
-    return round(76 + 26 * title_lines + axis_label + rows * (map_height + 26))
+    return round(76 + 26 * title_lines + axis_label + bar + maps + 26 * rows)
 
 
 def _clock(time: np.datetime64) -> str:
@@ -280,8 +310,13 @@ def _add_colour_bar(
     axes: NDArray[np.object_],
     colours: ScalarMappable,
     fields: Sequence[NDArray[np.float64]],
+    height_px: float,
 ) -> None:
-    """One colour bar for all panels, with its limits, units and the meaning of grey in words."""
+    """One colour bar for all panels, with its limits, units and the meaning of grey in words.
+
+    It stands beside the panels if their height leaves room for its label, or lies below them.
+    """
+    below = height_px < _BAR_PX
     lower, upper = colours.get_clim()
     scale: Literal["log", "linear"] = "log" if isinstance(colours.norm, LogNorm) else "linear"
     exceeded = any(bool((amounts > upper).any()) for amounts in fields)
@@ -290,15 +325,19 @@ def _add_colour_bar(
         colours,
         ax=axes.ravel().tolist(),
         extend="max" if exceeded else "neither",
-        aspect=30,
-        pad=0.015,
+        location="bottom" if below else "right",
+        aspect=50 if below else max(30.0, height_px / 30),
+        shrink=0.6 if below else 1.0,
+        pad=0.04 if below else 0.015,
     )
     bar.set_ticks(_rain_ticks(lower, upper, scale))
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    bar.ax.yaxis.set_minor_locator(NullLocator())
+    axis = bar.ax.xaxis if below else bar.ax.yaxis
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
     bar.outline.set_linewidth(0.6)
     limits = f"{lower:g} to {upper:.3g} mm" + (", grey: missing" if missing else "")
-    bar.set_label(f"rain (mm), {scale} scale\n{limits}", color=_INK, linespacing=1.3)
+    between = ", " if below else "\n"
+    bar.set_label(f"rain (mm), {scale} scale{between}{limits}", color=_INK, linespacing=1.3)
 
 
 def _note_empty(ax: Axes, field: NDArray[np.float64], lower: float) -> None:
