@@ -26,7 +26,7 @@ from tenkizu.core.coastline import Box, coast_lines, land_rings
 from tenkizu.core.curvilinear import coast_on
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
-from tenkizu.core.store import output_folder
+from tenkizu.core.store import atomic
 
 MISSING_COLOUR = "#d4d4d4"
 """Light grey of cells without a value."""
@@ -110,7 +110,7 @@ def new_figure(width_px: int, height_px: int, dpi: float = DPI) -> Figure:
 
 
 def save_figure(fig: Figure, path: str | Path) -> Path:
-    """Write a figure beside its place under a ``.part`` name and rename it when complete.
+    """Write a figure beside its place and rename it when complete.
 
     It keeps the figure's own resolution. The format follows the suffix of ``path``. Missing folders
     are made.
@@ -119,13 +119,8 @@ def save_figure(fig: Figure, path: str | Path) -> Path:
         The path written.
     """
     path = Path(path)
-    output_folder(path.parent)
-    part = path.with_name(path.name + ".part")
-    try:
+    with atomic(path) as part:
         fig.savefig(part, format=path.suffix.lstrip(".") or "png", dpi=fig.dpi)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

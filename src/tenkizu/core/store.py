@@ -46,6 +46,24 @@ def atomic(path: str | Path) -> Iterator[Path]:
     Raises:
         ConfigError: there is a folder of that name, or its folder cannot be made.
     """
+    path = output_file(path)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield part
+        # Some libraries write for the owner only; a shared folder shall be readable.
+        part.chmod(0o666 & ~_UMASK)
+        fsync(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def output_file(path: str | Path) -> Path:
+    """Make the folder of a file to write, unless it is there; ask before long work.
+
+    Raises:
+        ConfigError: there is a folder of that name, or its folder cannot be written to.
+    """
     path = Path(path)
     if path.is_dir():
         raise ConfigError(
@@ -56,15 +74,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
             next_step=f"name a file, such as {path / ('output' + (path.suffix or '.nc'))}",
         )
     output_folder(path.parent)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        yield part
-        # Some libraries write for the owner only; a shared folder shall be readable.
-        part.chmod(0o666 & ~_UMASK)
-        fsync(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    return path
 
 
 def output_folder(path: str | Path) -> Path:

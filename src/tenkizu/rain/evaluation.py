@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
-from tenkizu.core.store import SampleStore, atomic, write_json, write_text
+from tenkizu.core.store import SampleStore, atomic, output_folder, write_json, write_text
 from tenkizu.core.verification import Tally, skill
 from tenkizu.rain.advection import advection_hours, has_winds
 from tenkizu.rain.baselines import Climatology, equal_split, linear_split
@@ -118,6 +118,7 @@ def evaluate(
     if cases is not None:
         plots = plots.model_copy(update={"cases": cases})
     loaded.require_rain_alone(data)
+    output_folder(output)
     with open_rain(data, options) as series:
         _require_hours(series.pieces_per_window, series.path)
         remap, grid_notes = choose_grid(loaded, series.grid, regrid, series.path.name)

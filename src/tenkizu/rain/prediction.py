@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tenkizu.core.errors import ConfigError, DataError
-from tenkizu.core.store import atomic
+from tenkizu.core.store import atomic, output_file
 from tenkizu.rain.cases import Cases, on_chosen_grid, open_cases
 from tenkizu.rain.hourly import SourceOptions
 from tenkizu.rain.prediction_file import PredictionFile
@@ -30,6 +30,7 @@ SUM_TOLERANCE = 1e-5
 """Largest accepted |sum of hours - S| / S."""
 
 GRIB_OUTPUT = (".grib2", ".grb2", ".bin")
+NETCDF_OUTPUT = (".nc", ".nc4", ".cdf", "")
 """Suffixes of an output that is wanted as GRIB2."""
 
 
@@ -86,7 +87,18 @@ def predict(
     inputs = [Path(one) for one in ([data] if isinstance(data, str | Path) else data)]
     if output.exists() and any(one.exists() and output.samefile(one) for one in inputs):
         raise ConfigError("the output is the input file", file=output)
+    for one in (output, picture, film):
+        if one:
+            output_file(one)
     as_grib = output.suffix.lower() in GRIB_OUTPUT
+    if not as_grib and output.suffix.lower() not in NETCDF_OUTPUT:
+        raise ConfigError(
+            "the format goes by the suffix, and this one says neither NetCDF nor GRIB2",
+            file=output,
+            found=output.suffix,
+            expected=", ".join([*filter(None, NETCDF_OUTPUT), *GRIB_OUTPUT]),
+            next_step=f"name it {output.with_suffix('.nc').name}",
+        )
     if share and as_grib:
         raise ConfigError("GRIB2 output has no shares", variable="share", next_step="write NetCDF")
     reel = _named(film) if film else None
