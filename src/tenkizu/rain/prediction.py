@@ -30,8 +30,10 @@ SUM_TOLERANCE = 1e-5
 """Largest accepted |sum of hours - S| / S."""
 
 GRIB_OUTPUT = (".grib2", ".grb2", ".bin")
-NETCDF_OUTPUT = (".nc", ".nc4", ".cdf", "")
 """Suffixes of an output that is wanted as GRIB2."""
+
+NETCDF_OUTPUT = (".nc", ".nc4", ".cdf", "")
+"""Suffixes of one that is wanted as NetCDF; a name without any means that, too."""
 
 
 def predict(
