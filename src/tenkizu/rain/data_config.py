@@ -186,6 +186,11 @@ class DataConfig(RainFiles):
         description="Multiply the rain of a training sample by a random factor up to this or its "
         "inverse, so that the network learns shapes and not one climate's amounts.",
     )
+    climatology_boxes: bool = Field(
+        default=False,
+        description="Make the table of the climatological baseline for each box of 3 x 3 degrees, "
+        "too, where it has enough rain; needs latitude and longitude as the axes of the grid.",
+    )
     drop_neighbours: float = Field(
         default=0.1,
         ge=0.0,

@@ -13,7 +13,7 @@ from tenkizu.core.grid import Grid
 from tenkizu.core.store import SampleStore, atomic, output_folder, write_json, write_text
 from tenkizu.core.verification import Tally, skill
 from tenkizu.rain.advection import advection_hours, has_winds
-from tenkizu.rain.baselines import Climatology, equal_split, linear_split
+from tenkizu.rain.baselines import Boxes, Climatology, boxes_of, equal_split, linear_split
 from tenkizu.rain.case_windows import CAPTIONS, Case, CaseWindows
 from tenkizu.rain.cases import MSM_TRUTH, OBSERVED
 from tenkizu.rain.config import PlotsConfig, RainConfig, ScoresConfig
@@ -60,17 +60,22 @@ _Case = tuple[np.datetime64, Rain, Rain | None, Planes]
 
 
 def baseline_splits(
-    rain: Rain, start: np.datetime64, climatology: Climatology, motion: Rain | None = None
+    rain: Rain,
+    start: np.datetime64,
+    climatology: Climatology,
+    motion: Rain | None = None,
+    boxes: Boxes | None = None,
 ) -> dict[str, Rain]:
     """Every baseline's hours (3, H, W) for one stored window (6, H, W), mm.
 
-    The hours of the motion baseline are taken if they are given, else made.
+    The hours of the motion baseline are taken if they are given, else made. Boxes of the cells
+    (`boxes_of`) are for a climatology by box.
     """
     previous, total, following = rain[0], rain[4], rain[5]
     return {
         "equal": equal_split(total),
         "linear": linear_split(previous, total, following),
-        "climatological": climatology.split(start, total),
+        "climatological": climatology.split(start, total, boxes),
         "motion": motion_hours(previous, total, following) if motion is None else motion,
     }
 
@@ -233,11 +238,13 @@ def _evaluate(
     tally, squares, cases = Tally(), WindowSums(), CaseWindows(plots.heaviest)
     against_equal, spectra = EqualSplit(grid.shape, land), Spectra(grid.spacing_km)
     panels = WindowPanels(output, grid, plots, details["truth"])
+    # A grid without latitude and longitude takes the shares of all cells together.
+    boxes = boxes_of(grid) if model.climatology.boxes and grid.kind == "latlon" else None
     names: list[str] = []
     by_window: dict[str, float] = {}
     for start, rain, carried, fields in windows:
         truth, total = rain[1:4], rain[4]
-        baselines = baseline_splits(rain, start, model.climatology, carried)
+        baselines = baseline_splits(rain, start, model.climatology, carried, boxes)
         if has_winds(fields, scores.advection_levels):
             baselines["advection"] = advection_hours(
                 rain[0], total, rain[5], fields, grid, scores.advection_levels

@@ -18,6 +18,7 @@ from tenkizu.core.errors import DataError
 from tenkizu.core.periods import SPLITS, SplitsConfig
 from tenkizu.core.samples import input_path
 from tenkizu.core.store import SampleStore, StoreWriter, open_finished, plain
+from tenkizu.rain.baselines import boxes_of
 from tenkizu.rain.coarsening import block_mean, coarser_grid
 from tenkizu.rain.config import DataConfig, RainConfig
 from tenkizu.rain.derived_blocks import DerivedBlocks, Track
@@ -159,6 +160,8 @@ def _plan_hash(config: RainConfig, paths: Sequence[Path]) -> str:
         plan["coarsen"] = config.data.coarsen
     if config.data.totals:
         plan["totals"] = config.data.totals
+    if config.data.climatology_boxes:
+        plan["climatology_boxes"] = True
     return config_hash(plan)
 
 
@@ -237,6 +240,7 @@ def _write(
         for note in one.notes:
             log.info("%s: %s", one.path.name, note)
     grid = coarser_grid(series[0].grid, config.data.coarsen)
+    boxes = boxes_of(grid) if config.data.climatology_boxes else None
     planned = _plan(config.data, series)
     writer = StoreWriter(config.data.store, plan_hash)
     derived = DerivedBlocks(writer, config, grid.shape, track)
@@ -251,7 +255,7 @@ def _write(
         def fill(
             array: Rain, windows: list[Planned] = windows, month: str = month
         ) -> dict[str, Any]:
-            parts = Summary()
+            parts = Summary(boxes)
             for i, window in enumerate(track(windows, f"preparing {month}")):
                 array[i] = block_mean(_read(series, window), config.data.coarsen)
                 parts.add(window.start, window.split, array[i], config.loss)

@@ -7,7 +7,7 @@ import numpy as np
 
 from tenkizu.core.stats import Moments
 from tenkizu.core.verification import Tally
-from tenkizu.rain.baselines import Climatology
+from tenkizu.rain.baselines import Boxes, Climatology
 from tenkizu.rain.config import LossConfig
 from tenkizu.rain.tables import RAIN, Rain, quantiles, window_tables
 
@@ -17,6 +17,9 @@ QUANTILES = (0.01, 0.5, 0.99)
 class Summary:
     """Sums over stored windows: additive, so that months combine.
 
+    Args:
+        boxes: (H, W), that the climatology is also made for (`boxes_of`); None for none.
+
     Attributes:
         moments: of the planes of `RAIN` in the training windows, mm.
         log_moments: of log(1 + mm).
@@ -24,7 +27,8 @@ class Summary:
         tables: exact histograms by split.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, boxes: Boxes | None = None) -> None:
+        self.boxes = boxes
         self.moments = Moments.empty(len(RAIN))
         self.log_moments = Moments.empty(len(RAIN))
         self.climatology = Climatology.empty()
@@ -36,7 +40,7 @@ class Summary:
         if split == "train":
             self.moments += Moments.of(rain)
             self.log_moments += Moments.of(np.log1p(rain))
-            self.climatology += Climatology.of(start, rain[1:4], rain[4])
+            self.climatology += Climatology.of(start, rain[1:4], rain[4], self.boxes)
 
     def __add__(self, other: "Summary") -> "Summary":
         """Both months together."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tenkizu.core.grid import Grid
 from tenkizu.core.store import StoreWriter
+from tenkizu.rain.baselines import boxes_of
 from tenkizu.rain.config import RainConfig
 from tenkizu.rain.derived_blocks import DerivedBlocks, Track
 from tenkizu.rain.group_scaling import Bounds
@@ -151,7 +152,8 @@ class MonthBlocks:
         """Writes the rain of a month, and sums it up."""
 
         def fill(array: Rain) -> dict[str, Any]:
-            part = Summary()
+            data, grid = self.plan.config.data, self.plan.grid
+            part = Summary(boxes_of(grid) if data.climatology_boxes else None)
             samples = list(zip(month.picked, month.starts, month.splits, strict=True))
             shown = self.track(samples, f"rain of {month.name}")
             for i, (index, start, split) in enumerate(shown):

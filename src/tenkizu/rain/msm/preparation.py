@@ -87,6 +87,9 @@ def _plan_hash(config: RainConfig, paths: dict[str, Path]) -> str:
         "months": {month: fingerprint(path) for month, path in paths.items()},
         "scaler": fingerprint(data.scaler_file) if data.scaler_file else None,
     }
+    # Named only where it is set, so that stores made before there was this option stay valid.
+    if data.climatology_boxes:
+        plan["climatology_boxes"] = True
     return config_hash(plan)
 
 
