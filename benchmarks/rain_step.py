@@ -6,7 +6,7 @@ of 53 x 480 x 480 cells with the 111,418,992 parameters of `v5`, on CPU in float
 
 - ours: as `tenkizu rain train` runs it, freed memory kept, AdamW fused.
 - ours, checkpointed: the same with ``model.activation_checkpointing=true``, with which large blocks
-  of freed memory are given back at once, and after each step the gradients' and all that is free.
+  of freed memory are given back at once.
 - textbook: windows copied out of the grid and back, softmax of scores with bias and mask added one
   after the other, four strided slices joined on the way down; the memory is left to the C library.
   Its weights have the same names, and its output is compared with ours first.
@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tenkizu.core.heap import give_freed_memory_back, keep_freed_memory
+from tenkizu.core.heap import keep_freed_memory
 from tenkizu.core.normaliser import ChannelScale
 from tenkizu.rain.allocation import allocation_logits_to_mm
 from tenkizu.rain.config import V5, LossConfig, ModelConfig
@@ -132,7 +132,6 @@ class Stepper:
         torch.manual_seed(0)
         if way != "textbook":
             keep_freed_memory(sparingly=way == WAYS[2])
-        self.spared = way == WAYS[2]
         self.net = build(way, shape).train()
         fused = way != "textbook"
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=5e-5, fused=fused)
@@ -164,9 +163,6 @@ class Stepper:
         divide(sums, lambda value: value).backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimizer.step()
-        if self.spared:
-            self.optimizer.zero_grad()
-            give_freed_memory_back()
         seconds = time.perf_counter() - began
         products = []
         for _ in range(3):

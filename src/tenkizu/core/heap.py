@@ -2,7 +2,6 @@
 
 import ctypes
 import sys
-from collections.abc import Callable
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 _LARGEST = 2**30
@@ -23,28 +22,10 @@ def keep_freed_memory(sparingly: bool = False) -> bool:
     Returns:
         Whether the C library took the setting; others than glibc have no such setting.
     """
-    mallopt = _of_glibc("mallopt")
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
     largest, kept = (_LARGEST_SPARINGLY, _KEPT_SPARINGLY) if sparingly else (_LARGEST, 2**31 - 1)
     return bool(mallopt(_MMAP_THRESHOLD, largest)) and bool(mallopt(_TRIM_THRESHOLD, kept))
-
-
-def give_freed_memory_back() -> bool:
-    """Give all free pages of this process's heap to the system, those between used blocks too.
-
-    The heap keeps what is freed below its highest used block: after a training step, the room of
-    most gradients. Pages that are needed again are cleared by the system: some 0.1 s for 0.5 GB.
-
-    Returns:
-        Whether any went back; never with C libraries other than glibc.
-    """
-    malloc_trim = _of_glibc("malloc_trim")
-    return malloc_trim is not None and bool(malloc_trim(0))
-
-
-def _of_glibc(name: str) -> Callable[..., int] | None:
-    """A function that the C library may have."""
-    if not sys.platform.startswith("linux"):
-        return None
-    return getattr(ctypes.CDLL(None), name, None)

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 
 from tenkizu.core.callbacks import ExponentialAverage, History, TrainingProgress
 from tenkizu.core.errors import ConfigError, DataError, TrainingError
-from tenkizu.core.heap import give_freed_memory_back, keep_freed_memory
+from tenkizu.core.heap import keep_freed_memory
 from tenkizu.core.launch import Place, quieten_lightning
 from tenkizu.core.run_config import TrainConfig
 
@@ -144,7 +144,6 @@ class TrainingModule(pl.LightningModule):
         super().optimizer_step(*args, **kwargs)
         if self.spares_memory:
             self.zero_grad()
-            give_freed_memory_back()
 
     def on_train_epoch_end(self) -> None:
         """Step a plateau schedule."""

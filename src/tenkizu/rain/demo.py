@@ -9,6 +9,7 @@ from tenkizu.core.console import track
 from tenkizu.core.errors import CheckFailed
 from tenkizu.core.samples import input_path, shipped_configs
 from tenkizu.core.store import read_json
+from tenkizu.rain.case_windows import CAPTIONS
 from tenkizu.rain.config import RainConfig
 from tenkizu.rain.prediction import predict
 from tenkizu.rain.training import train
@@ -51,7 +52,11 @@ def demo(
         train(config, resume=(folder / "last.ckpt").exists(), track=track)
     scores = read_json(reported / "scores.json", "the demo's scores")
     hours = predict(folder, input_path(REPORTED), output / "rain_1h.nc", track=track)
-    panels = sorted((reported / "panels_log").glob("*.png"))
+    panels: dict[Path, str] = {}
+    for kind, labels in scores.get("cases", {}).items():
+        for label in labels[:1]:
+            path = reported / "panels_log" / f"validation_{label}.png"
+            panels.setdefault(path, f"the window with {CAPTIONS[kind]}: predicted above observed")
     if scores["mse_skill"]["conditional"] <= scores["mse_skill_by_method"]["conditional"]["linear"]:
         raise CheckFailed(
             "the trained model is not better than linear interpolation",
@@ -62,7 +67,8 @@ def demo(
     return scores, [
         (folder / "report" / "index.html", "all of it on one page, for a browser"),
         (reported / "skill.png", "the model beside its baselines"),
-        *[(path, "a heavy window: predicted above observed") for path in panels[:3]],
+        *panels.items(),
+        *[(path, "both days as a film") for path in reported.glob("film.*")],
         (folder / "loss_curve.png", "the training"),
         (reported / "evaluation.txt", "all scores as text"),
         (hours, "hourly rain as CF NetCDF"),
