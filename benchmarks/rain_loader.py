@@ -28,6 +28,7 @@ from scipy.ndimage import gaussian_filter
 from torch.utils.data import DataLoader, Dataset
 
 from tenkizu.core.grid import Grid
+from tenkizu.core.heap import keep_freed_memory
 from tenkizu.core.store import SampleStore, StoreWriter, plain
 from tenkizu.rain.dataset import TIME_FEATURES, RainDataset
 from tenkizu.rain.fields import MSM24, PREVIOUS, field_pairs
@@ -205,6 +206,8 @@ def main() -> None:
     if options.quick:
         options.samples, options.repeats, side = 16, 3, 160
     torch.set_num_threads(1)
+    # As a training on CPU does before its workers start.
+    keep_freed_memory()
     netcdf = min(options.samples, 2 * options.block)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
