@@ -146,6 +146,12 @@ def tiny_rain_file(tmp_path_factory, tiny_rain):
     return _write_rain(tmp_path_factory.mktemp("rain") / "tiny.nc", tiny_rain)
 
 
+@pytest.fixture(scope="session")
+def tiny_config_in(tiny_rain_file):
+    """Make the configuration of ``tiny_config`` for another folder, for shared fixtures."""
+    return lambda folder: _tiny_config(tiny_rain_file, folder)
+
+
 @pytest.fixture
 def tiny_config(tiny_rain_file, tmp_path):
     """A run on ``tiny_rain_file`` with a network that trains in seconds; writes in tmp_path only.

@@ -5,40 +5,23 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from option_networks import changed
 
 from report_page import Page
 from tenkizu.rain import predict, train
-from tenkizu.rain.config import RainConfig
 from tenkizu.rain.curves import CAPTIONS
 
 
 @pytest.fixture(scope="module")
-def run(tiny_rain_file, tiny_store, tmp_path_factory):
+def run(tiny_config_in, tiny_store, tmp_path_factory):
     """The run folder of two epochs."""
-    config = RainConfig(
-        run={"name": "direct", "dir": tmp_path_factory.mktemp("runs")},
-        data={
-            "files": [str(tiny_rain_file)],
-            "store": tiny_store.path,
-            "splits": {
-                "train": ["2023-05-30/2023-06-01"],
-                "validation": ["2023-06-02/2023-06-02"],
-                "test": ["2023-06-03/2023-06-03"],
-            },
-        },
-        model={
-            "embed_dim": 8,
-            "depths": [2, 2],
-            "num_heads": [1, 2],
-            "window_size": 2,
-            "patch_size": 2,
-            "drop_path": 0.0,
-            "head": "direct",
-            "prior": "none",
-        },
-        train={"epochs": 2, "batch_size": 4, "lr": 1e-3, "workers": 0, "devices": 1},
-        scores={"fss_windows": []},
-        plots={"cases": 0, "video": False},
+    config = changed(
+        tiny_config_in(tmp_path_factory.mktemp("runs")),
+        data__store=str(tiny_store.path),
+        model__head="direct",
+        model__prior="none",
+        scores__fss_windows=[],
+        plots__cases=0,
     )
     return train(config)
 
