@@ -4,18 +4,20 @@ Run ``python benchmarks/rain_step.py`` on an idle machine (about four minutes an
 for a look at a small network). A step is forward, loss, backward, clipping and AdamW on one sample
 of 53 x 480 x 480 cells with the 111,418,992 parameters of `v5`, on CPU in float32.
 
-- ours: as `tenkizu rain train` runs it, freed memory kept, AdamW fused.
-- ours, checkpointed: the same with ``model.activation_checkpointing=true``, with which large blocks
-  of freed memory are given back at once.
+- ours: as `tenkizu rain train` runs it, freed memory kept in a compact heap, AdamW fused.
+- ours, checkpointed: the same with ``model.activation_checkpointing=true``.
 - textbook: windows copied out of the grid and back, softmax of scores with bias and mask added one
-  after the other, four strided slices joined on the way down; the memory is left to the C library.
-  Its weights have the same names, and its output is compared with ours first.
+  after the other, four strided slices joined on the way down, branches that stochastic depth drops
+  computed and multiplied by 0; the memory is left to the C library. Its weights have the same
+  names, and its output is compared with ours first.
 
 Each runs in a process of its own, in turns, so that they meet the same machine; medians after
 warm-up. Arithmetic is that of the matrix products of one forward and backward pass, counted by
-torch; the peak is the best square matrix product of the same process with the same threads, in the
-same turns. Memory is the highest RssAnon of the process. Beside another program that uses a core,
-threads wait for each other and a step can take ten times as long.
+torch: all of them for the textbook way, and for ours the mean of 50 draws of stochastic depth, not
+counting what checkpointing does again. The peak is the best square matrix product of the same
+process with the same threads, in the same turns. Memory is the highest RssAnon of the process.
+Beside another program that uses a core, threads wait for each other and a step can take ten times
+as long.
 """
 
 import argparse
@@ -33,7 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tenkizu.core.heap import keep_freed_memory
+from tenkizu.core.heap import COMPACT, keep_freed_memory
 from tenkizu.core.normaliser import ChannelScale
 from tenkizu.rain.allocation import allocation_logits_to_mm
 from tenkizu.rain.config import V5, LossConfig, ModelConfig
@@ -46,6 +48,7 @@ SMALL = {"embed_dim": 32, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 4, 8]}
 WAYS = ("textbook", "ours", "ours, checkpointed")
 MATRIX = 2048  # side of the matrices whose product is the peak
 WARM_UP = 2
+DRAWS = 50
 
 
 class TextbookAttention(nn.Module):
@@ -86,6 +89,21 @@ class TextbookAttention(nn.Module):
         return torch.roll(tokens, (shift, shift), (1, 2)) if shift else tokens
 
 
+class TextbookDropPath(nn.Module):
+    """Stochastic depth that computes every branch, and multiplies those it drops by 0."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor, branch: Callable[[Tensor], Tensor]) -> Tensor:
+        """``x`` plus what is kept of ``branch(x)``."""
+        if not self.training or self.rate == 0:
+            return x + branch(x)
+        kept = x.new_empty(len(x), 1, 1, 1).bernoulli_(1 - self.rate)
+        return x + branch(x) * (kept / (1 - self.rate))
+
+
 def gather_slices(tokens: Tensor) -> Tensor:
     """(B, H, W, C) to (B, H / 2, W / 2, 4C) from four strided slices."""
     corners = [tokens[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
@@ -100,6 +118,7 @@ def build(way: str, shape: ModelConfig) -> Disaggregator:
         for blocks in (*net.network.encoder_blocks, *net.network.decoder_blocks):
             for block in blocks.children():
                 block.attention = TextbookAttention(block.attention)
+                block.drop_path = TextbookDropPath(block.drop_path.rate)
         for merge in net.network.patch_merging:
             setattr(merge, "gather", gather_slices)  # noqa: B010 - mypy takes it for a module
     return net
@@ -115,13 +134,14 @@ def difference(shape: ModelConfig, side: int) -> float:
     return float((a - b).abs().max() / a.abs().max())
 
 
-def gflop(shape: ModelConfig, side: int) -> float:
-    """Arithmetic of the matrix products of one training step, 10^9 operations."""
+def gflop(way: str, shape: ModelConfig, side: int) -> float:
+    """Arithmetic of the matrix products of one training step, 10^9 operations, mean of draws."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        net = build("textbook", shape)
-        loss: Tensor = net.network(torch.empty(1, CHANNELS, side, side)).sum()
-        torch.autograd.backward(loss)
-    return float(counter.get_total_flops()) / 1e9
+        net = build(way, shape).train()
+        for _ in range(DRAWS):
+            loss: Tensor = net.network(torch.empty(1, CHANNELS, side, side)).sum()
+            torch.autograd.backward(loss)
+    return float(counter.get_total_flops()) / DRAWS / 1e9
 
 
 class Stepper:
@@ -131,7 +151,7 @@ class Stepper:
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         if way != "textbook":
-            keep_freed_memory(sparingly=way == WAYS[2])
+            keep_freed_memory()
         self.net = build(way, shape).train()
         fused = way != "textbook"
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=5e-5, fused=fused)
@@ -179,11 +199,15 @@ def serve(connection: Connection, *arguments: Any) -> None:
         connection.send(step())
 
 
-def start(*arguments: Any) -> tuple[Callable[[], Any], Callable[[], None]]:
+def start(way: str, *arguments: Any) -> tuple[Callable[[], Any], Callable[[], None]]:
     """A process with a `Stepper`: what calls it, and what ends it."""
     context = mp.get_context("spawn")
     connection, child = context.Pipe()
-    process = context.Process(target=serve, args=(child, *arguments), daemon=True)
+    process = context.Process(target=serve, args=(child, way, *arguments), daemon=True)
+    # `tenkizu` starts itself anew with this setting when it trains.
+    os.environ.pop("GLIBC_TUNABLES", None)
+    if way != "textbook":
+        os.environ["GLIBC_TUNABLES"] = COMPACT
     process.start()
     child.close()
 
@@ -209,11 +233,12 @@ def main() -> None:
     shape, side = V5, options.side
     if options.quick:
         shape, side, options.turns = V5.model_copy(update=SMALL), 160, 3
-    work = gflop(shape, side)
+    work = {way: gflop(way, shape, side) for way in WAYS[:2]}
     parameters = sum(p.numel() for p in build("ours", shape).parameters())
     print(
         f"{os.cpu_count()} cores, {options.threads} threads; {parameters:,} parameters, one sample "
-        f"of {CHANNELS} x {side} x {side}, {work:.0f} GFLOP a step"
+        f"of {CHANNELS} x {side} x {side}, {work['textbook']:.0f} GFLOP a step, {work['ours']:.0f} "
+        "without what stochastic depth drops"
     )
     apart = difference(shape, 160)
     print(f"largest difference between both outputs: {apart:.1g} of the largest")
@@ -229,7 +254,7 @@ def main() -> None:
     print(f"\n{'':20}{'s a step':>10}{'first':>8}{'of peak':>9}{'peak MB':>10}")
     for way, values in rows.items():
         seconds = float(np.median(values[:, 0]))
-        share = work / seconds / peak
+        share = work.get(way, work["ours"]) / seconds / peak
         print(f"{way:20}{seconds:10.3f}{found[way][0][0]:8.2f}{share:9.2f}{values[-1, 2]:10.0f}")
     textbook, ours, checkpointed = (float(np.median(values[:, 0])) for values in rows.values())
     theirs, kept, spared = (values[-1, 2] for values in rows.values())

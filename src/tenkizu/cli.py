@@ -10,6 +10,7 @@ import typer
 from tenkizu import __version__
 from tenkizu.config_cli import app as config_app
 from tenkizu.core.errors import TenkizuError
+from tenkizu.core.heap import restart_with_compact_heap
 from tenkizu.patterns.cli import app as patterns_app
 from tenkizu.rain.cli import app as rain_app
 from tenkizu.rain.cli import show_table
@@ -165,6 +166,8 @@ def doctor() -> None:
 
 def main() -> None:
     """Run the command; expected errors become one message and their own exit code."""
+    if "train" in sys.argv:
+        restart_with_compact_heap()
     try:
         app()
     except TenkizuError as error:

@@ -1,23 +1,21 @@
 """Memory of the C library's heap."""
 
 import ctypes
+import os
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 _LARGEST = 2**30
-_LARGEST_SPARINGLY, _KEPT_SPARINGLY = 4_000_000, 2**27
+COMPACT = "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
+"""Value of GLIBC_TUNABLES with which freed blocks join their free neighbours at once."""
 
 
-def keep_freed_memory(sparingly: bool = False) -> bool:
+def keep_freed_memory() -> bool:
     """Let this process keep blocks up to 1 GB that it frees, and use them again.
 
     By default glibc gives blocks over some MB back to the system at once. Each training step on
     CPU then meets its activations as new pages, which the system must clear first: up to half of
-    the time of a small convolutional network. The price is that memory stays at its highest, and
-    above what is in use at any time: blocks of one step lie between those of another.
-
-    Args:
-        sparingly: for one who gives time for memory: blocks over 4 MB go back at once.
+    the time of a small convolutional network. The price is that memory stays at its highest.
 
     Returns:
         Whether the C library took the setting; others than glibc have no such setting.
@@ -27,5 +25,27 @@ def keep_freed_memory(sparingly: bool = False) -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    largest, kept = (_LARGEST_SPARINGLY, _KEPT_SPARINGLY) if sparingly else (_LARGEST, 2**31 - 1)
-    return bool(mallopt(_MMAP_THRESHOLD, largest)) and bool(mallopt(_TRIM_THRESHOLD, kept))
+    return bool(mallopt(_MMAP_THRESHOLD, _LARGEST)) and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def restart_with_compact_heap() -> None:
+    """Start this program anew, unless done already, with a heap without caches of small blocks.
+
+    torch asks for aligned blocks, and glibc cuts each from one a little larger. The rest, some
+    dozen bytes, goes to those caches and is soon in use elsewhere, so that the block, once freed,
+    is too small for the next one of its size: a step's tensors are spread over far more memory
+    than they need. glibc reads the setting only when a program starts. With other C libraries,
+    or where GLIBC_TUNABLES already says how many blocks are cached, nothing happens.
+    """
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    if not _glibc() or "tcache_count" in tunables:
+        return
+    os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, COMPACT]))
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _glibc() -> bool:
+    try:
+        return "glibc" in (os.confstr("CS_GNU_LIBC_VERSION") or "")
+    except (AttributeError, ValueError, OSError):
+        return False

@@ -309,7 +309,7 @@ def fit(
         warnings.filterwarnings("ignore", message=expected)
     quieten_lightning()
     if not torch.cuda.is_available():
-        keep_freed_memory(sparingly=module.spares_memory)
+        keep_freed_memory()
     trainer = pl.Trainer(
         accelerator="auto",
         devices=place.local_world,

@@ -50,8 +50,8 @@ class SwinBlock(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, H, W, C) to the same shape."""
-        tokens = tokens + self.drop_path(self.attention(self.attention_norm(tokens)))
-        tokens = tokens + self.drop_path(self.mlp(self.mlp_norm(tokens)))
+        tokens = self.drop_path(tokens, lambda x: self.attention(self.attention_norm(x)))
+        tokens = self.drop_path(tokens, lambda x: self.mlp(self.mlp_norm(x)))
         return tokens
 
 

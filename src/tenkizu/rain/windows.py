@@ -181,7 +181,9 @@ class WindowAttention(nn.Module):
         bias = functional.embedding(index, self.bias_table).permute(2, 0, 1)
 
         q, k, v = (_split(x, window, self.heads) for x in self.qkv(tokens).chunk(3, dim=-1))
-        attend = attend_fused if self.fused and q.device.type != "cpu" else attend_explicit
+        # Stochastic depth may leave no sample at all, which not every fused kernel takes.
+        fused = self.fused and q.device.type != "cpu" and len(tokens)
+        attend = attend_fused if fused else attend_explicit
         tokens = _join(attend(q, k, v, bias, mask), window, (height, width))
         tokens = self.proj(tokens)
         return tokens.roll(shift, (1, 2)) if any(shift) else tokens

@@ -48,12 +48,16 @@ class ConvNextBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
+        out: Tensor = self.drop_path(x, self._branch)
+        return out
+
+    def _branch(self, x: Tensor) -> Tensor:
+        """What is added to ``x``."""
         branch = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
         branch = self.narrow(functional.gelu(self.widen(branch)))
         if self.scale is not None:
             branch = branch * self.scale
-        out: Tensor = x + self.drop_path(branch.permute(0, 3, 1, 2))
-        return out
+        return branch.permute(0, 3, 1, 2)
 
 
 class ConvNextTiny(Backbone):
