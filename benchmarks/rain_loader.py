@@ -6,17 +6,21 @@ float32, is read in random order as `RainDataset` gives the 53 channels of the r
 with targets. So is a compact store of the same size, 16-bit integers with those on pressure levels
 on every second node: as packed samples that go to the device, and with the upsampling that the
 device does. So are the same bytes in one contiguous memory map, each sample copied, and in a NetCDF
-file with zlib whose chunks hold several times, as those of climate files often do. Reading goes
-through a data loader, without workers and with two. The file cache is warm, every way is timed
-several times in turn and the median is printed. The two stores are also read cold, after the system
-was asked to forget their files. The store must reach 0.8 of the memory map and 20
-times the NetCDF. With ``--quick`` samples are so small that ratios to the memory map mean little.
+file with zlib whose chunks hold several times, as those of climate files often do.
+
+Reading goes through `BatchLoader`, without workers and with two, which are threads. The NetCDF file
+is read by torch's data loader, whose workers are processes: its library lets one thread read at a
+time. So is the memory map once more, to see what processes cost. The file cache is warm, every way
+is timed several times in turn and the median is printed. The two stores are also read cold, after
+the system was asked to forget their files. The store must reach 0.8 of the memory map and 20 times
+the NetCDF. With ``--quick`` samples are so small that ratios to the memory map mean little.
 """
 
 import argparse
 import os
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tenkizu.core.grid import Grid
 from tenkizu.core.heap import keep_freed_memory
+from tenkizu.core.loading import BatchLoader, Parts, Samples, join
 from tenkizu.core.store import SampleStore, StoreWriter, plain
 from tenkizu.rain.dataset import TIME_FEATURES, RainDataset
 from tenkizu.rain.fields import MSM24, PREVIOUS, field_pairs
@@ -43,31 +48,38 @@ PLANES = len(FIELDS) + len(RAIN) - 1
 BATCH = 2
 
 
-class Mapped(Dataset[torch.Tensor]):
+class Mapped(Samples):
     """Samples of one contiguous memory map, each copied."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, count: int) -> None:
+        self.path, self.count = path, count
         self.map: NDArray[np.float32] | None = None
 
-    def __getitem__(self, index: int) -> torch.Tensor:
+    def __len__(self) -> int:
+        """Number of samples."""
+        return self.count
+
+    def parts(self, item: Any) -> Parts:
         """One sample, (planes, H, W)."""
         if self.map is None:
             self.map = np.load(self.path, mmap_mode="r")
-        return torch.from_numpy(np.array(self.map[index]))
+        return {"input": np.array(self.map[item])}
 
 
-class Upsampled(Dataset[torch.Tensor]):
+class Upsampled(Samples):
     """Samples of a compact store with the full input, which else the device makes."""
 
     def __init__(self, dataset: RainDataset) -> None:
         self.dataset, self.unpacking = dataset, Unpacking(CHANNELS)
 
-    def __getitem__(self, index: int) -> torch.Tensor:
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.dataset)
+
+    def parts(self, item: Any) -> Parts:
         """The input of one sample, (planes, H, W)."""
-        sample = {key: value[None] for key, value in self.dataset[index].items()}
-        full: torch.Tensor = self.unpacking(sample)[0]
-        return full
+        batch = join([self.dataset.parts(item)])
+        return {"input": self.unpacking(batch)[0].numpy()}
 
 
 class TimeBlocked(Dataset[torch.Tensor]):
@@ -179,12 +191,14 @@ def forget(folder: Path) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def rate(dataset: Dataset[Any], order: list[int], workers: int) -> float:
+def rate(dataset: Any, order: list[int], workers: int, processes: bool) -> float:
     """Samples per second of one epoch, after a short one that starts the workers."""
     sampler = order[: 2 * BATCH]
-    loader = DataLoader(
-        dataset, BATCH, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
-    )
+    loader: Iterable[Any] = BatchLoader(dataset, BATCH, sampler, workers)
+    if processes:
+        loader = DataLoader(
+            dataset, BATCH, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
+        )
     for _ in loader:
         pass
     sampler[:] = order
@@ -212,17 +226,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = make(folder, options.samples, side, options.block, netcdf)
+        mapped_file = Mapped(folder / "whole.npy", options.samples)
+        by_torch = "memory map, torch's data loader"
         blocked_way = f"NetCDF, zlib, {options.block} times a chunk"
         compact = make_compact(folder, store, options.samples, side)
         packed = RainDataset(compact, "train", CHANNELS)
         ways: dict[str, tuple[Dataset[Any], int]] = {
-            "memory map, a copy of each sample": (Mapped(folder / "whole.npy"), options.samples),
+            "memory map, a copy of each sample": (mapped_file, options.samples),
             "sample store, training samples": (
                 RainDataset(store, "train", CHANNELS),
                 options.samples,
             ),
             "compact store, packed samples": (packed, options.samples),
             "compact store, upsampled here": (Upsampled(packed), options.samples),
+            by_torch: (mapped_file, options.samples),
             blocked_way: (TimeBlocked(folder / "blocked.nc"), netcdf),
         }
         megabytes = 4 * PLANES * side**2 / 1e6
@@ -244,7 +261,8 @@ def main() -> None:
                         if repeat > 1:
                             continue
                         order = order[: 4 * BATCH]
-                    rates[way].append(rate(dataset, order, workers))
+                    processes = way in (by_torch, blocked_way)
+                    rates[way].append(rate(dataset, order, workers, processes))
             median = {way: float(np.median(values)) for way, values in rates.items()}
             mapped, *_, blocked = median.values()
             print(f"\n{workers} workers{'':24} {'samples/s':>10} {'ms':>8} {'of mmap':>8} ", end="")

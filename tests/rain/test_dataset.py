@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tenkizu.core.loading import join
 from tenkizu.core.stats import Moments
 from tenkizu.rain.config import DataConfig
 from tenkizu.rain.dataset import (
@@ -12,7 +13,7 @@ from tenkizu.rain.dataset import (
     augment,
     input_channels,
     time_features,
-    to_sample,
+    to_parts,
 )
 from tenkizu.rain.tables import RAIN
 
@@ -166,7 +167,7 @@ def test_a_sample_holds_input_targets_mask_and_time(rain):
     rain[Y5, 2, 2] = np.nan
     rain[S, 4, 4] = np.nan
     rain[P, 6, 6] = np.nan
-    sample = to_sample(rain, NAMES, START)
+    sample = {k: v[0] for k, v in join([to_parts(rain, NAMES, START)]).items()}
     assert {k: (tuple(v.shape), v.dtype) for k, v in sample.items()} == {
         "input": ((9, 20, 24), torch.float32),
         "target_1h": ((3, 20, 24), torch.float32),

@@ -175,8 +175,9 @@ def test_an_epoch_covers_the_wet_area(tiny_store, tiled):
 def test_the_expected_loss_is_that_of_whole_frames(
     tiny_config, tiny_store, tiled, normaliser, weights, kl
 ):
+    from tenkizu.core.loading import join
     from tenkizu.core.stats import Moments
-    from tenkizu.rain.dataset import input_channels, to_sample
+    from tenkizu.rain.dataset import input_channels, to_parts
     from tenkizu.rain.model import Disaggregator
     from tenkizu.rain.module import RainModule
 
@@ -190,11 +191,12 @@ def test_the_expected_loss_is_that_of_whole_frames(
     dataset = RainDataset(tiny_store, "train", net.channels, tiled())
 
     def terms(sample):
-        batch = {key: value[None].double() for key, value in sample.items()}
-        batch["mask"] = batch["mask"].bool()
+        batch = join([sample])
         with torch.no_grad():
-            output = net.output(sample["input"][None])
-            predicted = net.hours(*output, sample["target_sum"][None]).double()
+            output = net.output(batch["input"])
+            predicted = net.hours(*output, batch["target_sum"]).double()
+            batch = {key: value.double() for key, value in batch.items()}
+            batch["mask"] = batch["mask"].bool()
             pairs = [pair for _, pair in module._terms(output, predicted, batch)]
         return np.array([[float(value) for value in pair] for pair in pairs])
 
@@ -202,16 +204,15 @@ def test_the_expected_loss_is_that_of_whole_frames(
     whole, expected = np.zeros((n_terms, 2)), np.zeros((n_terms, 2))
     for window in range(2):
         start, rain = dataset.window(window)
-        whole += terms(to_sample(np.array(rain), net.channels, start))
+        whole += terms(to_parts(rain, net.channels, start))
     few = WetTiles(stored_counts(tiny_store, dataset.indices[:2], dataset.tiles.lattice),
                    dataset.tiles.lattice)  # fmt: skip
     for index, probability in enumerate(few.probability):
         if probability:
             drawn = few.tile(index)
             start, rain = dataset.window(drawn.window)
-            sample = to_sample(np.array(rain[:, *drawn.square]), net.channels, start)
-            sample["importance"] = torch.from_numpy(drawn.importance)[None]
-            expected += probability * terms(sample)
+            sample = to_parts(rain[:, *drawn.square], net.channels, start)
+            expected += probability * terms(sample | {"importance": drawn.importance[None]})
     np.testing.assert_allclose(expected * few.wet, whole, rtol=1e-5)
     assert whole.min() > 0
 

@@ -4,10 +4,11 @@ import ctypes
 import os
 import sys
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of glibc's mallopt
 _LARGEST = 2**30
-COMPACT = "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
-"""Value of GLIBC_TUNABLES with which freed blocks join their free neighbours at once."""
+COMPACT = "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0:glibc.malloc.arena_max=1"
+"""Value of GLIBC_TUNABLES with which freed blocks join their free neighbours at once, in one heap
+for all threads."""
 
 
 def keep_freed_memory() -> bool:
@@ -15,7 +16,9 @@ def keep_freed_memory() -> bool:
 
     By default glibc gives blocks over some MB back to the system at once. Each training step on
     CPU then meets its activations as new pages, which the system must clear first: up to half of
-    the time of a small convolutional network. The price is that memory stays at its highest.
+    the time of a small convolutional network. The price is that memory stays at its highest. All
+    threads then share one heap, since further ones do give large blocks back; call this before any
+    of them starts.
 
     Returns:
         Whether the C library took the setting; others than glibc have no such setting.
@@ -25,7 +28,8 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return bool(mallopt(_MMAP_THRESHOLD, _LARGEST)) and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+    settings = {_MMAP_THRESHOLD: _LARGEST, _TRIM_THRESHOLD: 2**31 - 1, _ARENA_MAX: 1}
+    return all(mallopt(*setting) for setting in settings.items())
 
 
 def restart_with_compact_heap() -> None:

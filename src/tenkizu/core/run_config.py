@@ -116,7 +116,7 @@ class TrainConfig(Section):
     )
     seed: NonNegativeInt = Field(default=1, description="Seed of all random numbers.")
     workers: NonNegativeInt = Field(
-        default=2, description="Processes that read samples, for each training process."
+        default=2, description="Threads that read samples ahead, in each training process."
     )
     devices: PositiveInt | Literal["auto"] = Field(
         default="auto", description="Number of GPUs; auto takes all, or the CPU where none is."

@@ -230,7 +230,8 @@ class SampleStore:
                     expected=f"float32, {count} samples",
                     next_step=MAKE_AGAIN,
                 )
-            self._maps[path] = mapped
+            # As a plain array: slices of the mapped class take several times as long to make.
+            self._maps[path] = np.asarray(mapped)
         return self._maps[path]
 
 

@@ -28,15 +28,14 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 QUIET = (
-    ".*does not have many workers.*",
     ".*smaller than the logging interval.*",
     ".*exists and is not empty.*",
     ".*isinstance.treespec, LeafSpec.*",
     ".*sync_dist=True.*",
     ".*broadcast_buffers. is deprecated.*",
 )
-"""Remarks on what is meant: few workers on small data, a run folder that is reused, values that
-are reduced over ranks already, an argument that older torch versions know by no other name."""
+"""Remarks on what is meant: a run folder that is reused, values that are reduced over ranks
+already, an argument that older torch versions know by no other name."""
 
 MAX_BAD_BATCHES = 3
 """Non-finite steps in a row that stop the run."""
@@ -308,8 +307,7 @@ def fit(
     for expected in QUIET:
         warnings.filterwarnings("ignore", message=expected)
     quieten_lightning()
-    if not torch.cuda.is_available():
-        keep_freed_memory()
+    keep_freed_memory()
     trainer = pl.Trainer(
         accelerator="auto",
         devices=place.local_world,

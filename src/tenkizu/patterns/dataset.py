@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from tenkizu.core.grid import Grid
+from tenkizu.core.loading import Parts, Samples
 from tenkizu.core.store import SampleStore
 from tenkizu.patterns.best_tracks import BestTracks, require_tracks
 from tenkizu.patterns.inputs import Inputs, require_channels
@@ -18,7 +16,7 @@ from tenkizu.patterns.physics.season import season_terms
 DAY = np.timedelta64(24, "h")
 
 
-class PatternDataset(Dataset[dict[str, Tensor]]):
+class PatternDataset(Samples):
     """Raw maps, season terms and targets of chosen days.
 
     A sample holds ``maps`` (C, H, W), raw, those of the day before and of storm tracks at the
@@ -49,11 +47,11 @@ class PatternDataset(Dataset[dict[str, Tensor]]):
         self.store, self.inputs, self.days = store, inputs, days
         self.columns = _slice([stored.index(name) for name in inputs.maps])
         self.before = [stored.index(name) for name in inputs.history]
-        self.targets = torch.from_numpy(targets.astype(np.float32))
+        self.targets = targets.astype(np.float32)
         self.tracks = require_tracks(inputs.tracks, tracks)
         self.grid = Grid.from_json(store.meta["grid"])
         self.times = times = store_times(store)
-        self.season = torch.from_numpy(season_terms(times).astype(np.float32))
+        self.season = season_terms(times).astype(np.float32)
         self.previous = np.searchsorted(times, times - DAY)
         self.has_previous = times[np.minimum(self.previous, len(times) - 1)] == times - DAY
 
@@ -61,8 +59,8 @@ class PatternDataset(Dataset[dict[str, Tensor]]):
         """Number of days."""
         return len(self.days)
 
-    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Tensor]:
-        """One day; training items are (epoch, item), of which the epoch does not matter here."""
+    def parts(self, item: int | tuple[int, int]) -> Parts:
+        """What makes one day; of training items (epoch, item) the epoch does not matter here."""
         day = int(self.days[item[1] if isinstance(item, tuple) else item])
         maps = self.store.read("maps", day)[self.columns]
         if self.before:
@@ -73,11 +71,10 @@ class PatternDataset(Dataset[dict[str, Tensor]]):
         if self.tracks:
             maps = np.concatenate([maps, self.tracks.channel(self.times[[day]], self.grid)])
         return {
-            # A copy: the stored array is mapped read-only.
-            "maps": torch.from_numpy(np.array(maps, np.float32)),
+            "maps": maps,
             "season": self.season[day],
             "target": self.targets[day],
-            "index": torch.tensor(day),
+            "index": np.array(day),
         }
 
 

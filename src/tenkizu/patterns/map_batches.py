@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
+from tenkizu.core.loading import BatchLoader
 from tenkizu.core.store import SampleStore
 from tenkizu.patterns.best_tracks import BestTracks, require_tracks, tracks_of
 from tenkizu.patterns.blocks import blocks_of, coarse_grid
@@ -89,7 +89,7 @@ def store_maps(
 
     def batches(days: NDArray[np.int64]) -> Iterator[dict[str, Tensor]]:
         dataset = PatternDataset(store, model.inputs, days, nothing, tracks)
-        return iter(DataLoader(dataset, BATCH))
+        return iter(BatchLoader(dataset, BATCH, range(len(dataset))))
 
     def msl(days: NDArray[np.int64]) -> NDArray[np.float64]:
         return stored_pressure(store, days).astype(np.float64)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
 from tenkizu.core.errors import ConfigError
 from tenkizu.core.launch import Place
+from tenkizu.core.loading import BatchLoader
 from tenkizu.core.normaliser import ChannelScale
 from tenkizu.core.sampling import EpochSampler, ShardSampler, WeightedEpochSampler
 from tenkizu.core.store import SampleStore
@@ -103,9 +103,9 @@ class Member:
         """Some days as samples."""
         return PatternDataset(self.store, self.inputs, days, self.days.targets, self.tracks)
 
-    def loader(self, days: NDArray[np.int64]) -> DataLoader[dict[str, torch.Tensor]]:
+    def loader(self, days: NDArray[np.int64]) -> BatchLoader:
         """Some days in batches, in order, on every process alike."""
-        return DataLoader(self.dataset(days), self._batch, num_workers=0)
+        return BatchLoader(self.dataset(days), self._batch, range(len(days)))
 
     @property
     def _batch(self) -> int:
@@ -136,17 +136,11 @@ class Member:
         module = PatternModule(
             self.net, make_loss(self.config.loss, weight), settings, len(sampler), names
         )
-        common: dict[str, Any] = {
-            "batch_size": self._batch,
-            "num_workers": settings.workers,
-            "persistent_workers": settings.workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-        }
         shards = ShardSampler(len(choosing), place.rank, place.world)
         history = fit(
             module,
-            DataLoader(training, sampler=sampler, **common),
-            DataLoader(choosing, sampler=shards, **common),
+            BatchLoader(training, self._batch, sampler, settings.workers),
+            BatchLoader(choosing, self._batch, shards, settings.workers),
             settings,
             self.folder,
             MODES,

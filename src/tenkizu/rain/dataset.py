@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from tenkizu.core.errors import DataError
 from tenkizu.core.grid import Grid
+from tenkizu.core.loading import Parts, Samples
 from tenkizu.core.normaliser import ChannelScale
 from tenkizu.core.stats import Moments
 from tenkizu.core.store import SampleStore
@@ -29,9 +27,10 @@ __all__ = [
     "assemble",
     "augment",
     "input_channels",
+    "planes",
     "random_tile",
     "time_features",
-    "to_sample",
+    "to_parts",
 ]
 
 TIME_FEATURES = ("dayofyear_sin", "dayofyear_cos", "hour_sin", "hour_cos")
@@ -86,7 +85,14 @@ def time_features(start: np.datetime64) -> dict[str, float]:
 def assemble(
     names: Sequence[str], rain: Rain, start: np.datetime64, fixed: Planes | None = None
 ) -> Rain:
-    """Raw input channels (C, H, W) of one window, unscaled, NaN where missing.
+    """Raw input channels (C, H, W) of one window, unscaled, NaN where missing: see `planes`."""
+    return np.stack(planes(names, rain, start, fixed))
+
+
+def planes(
+    names: Sequence[str], rain: Rain, start: np.datetime64, fixed: Planes | None = None
+) -> list[Rain]:
+    """Raw input channels of one window, (H, W) each, which may be views of what is given.
 
     Args:
         names: channel names in the model's order.
@@ -105,45 +111,45 @@ def assemble(
         log_total = np.log1p(rain[RAIN.index("S")])
         for key, made in derived:
             known.update(zip(made, derive(key, log_total), strict=True))
-    planes = np.empty((len(names), *rain.shape[1:]), np.float32)
-    for plane, name in zip(planes, names, strict=True):
+    found: list[float | Rain] = []
+    for name in names:
         if name in known:
-            plane[:] = known[name]
+            found.append(known[name])
         elif name.endswith("_present"):
-            plane[:] = ~np.isnan(rain[RAIN.index(name.removesuffix("_present"))])
+            found.append(~np.isnan(rain[RAIN.index(name.removesuffix("_present"))]))
+        elif name == "S":
+            # The presence planes tell missing neighbours apart; an unknown total is masked from
+            # the result, and as input reads as dry ground.
+            found.append(np.nan_to_num(rain[RAIN.index(name)]))
         elif name in RAIN:
-            plane[:] = rain[RAIN.index(name)]
-            if name == "S":
-                # The presence planes tell missing neighbours apart; an unknown total is masked
-                # from the result, and as input reads as dry ground.
-                np.nan_to_num(plane, copy=False)
+            found.append(rain[RAIN.index(name)])
         else:
             raise DataError(
                 "an input channel of the model is not given",
                 variable=name,
                 next_step="use a model without it, or data on a grid that has it",
             )
-    return planes
+    shape = rain.shape[1:]
+    return [np.broadcast_to(np.asarray(value, np.float32), shape) for value in found]
 
 
-def to_sample(
+def to_parts(
     rain: Rain, names: Sequence[str], start: np.datetime64, fixed: Planes | None = None
-) -> dict[str, Tensor]:
+) -> Parts:
     """One sample: input (C, H, W), target_1h (3, H, W), target_sum and mask (1, H, W), time."""
-    valid = ~np.isnan(rain[1:5]).any(axis=0, keepdims=True)
     return {
-        "input": torch.from_numpy(assemble(names, rain, start, fixed)),
-        "target_1h": torch.from_numpy(np.ascontiguousarray(rain[1:4])),
-        "target_sum": torch.from_numpy(np.ascontiguousarray(rain[4:5])),
-        "mask": torch.from_numpy(valid),
-        "time": torch.tensor(start.astype("datetime64[m]").astype(np.int64)),
+        "input": planes(names, rain, start, fixed),
+        "target_1h": rain[1:4],
+        "target_sum": rain[4:5],
+        "mask": ~np.isnan(rain[1:5]).any(axis=0, keepdims=True),
+        "time": start.astype("datetime64[m]").astype(np.int64),
     }
 
 
-class RainDataset(Dataset[dict[str, Tensor]]):
+class RainDataset(Samples):
     """The windows of one split of a store.
 
-    Samples are those of `to_sample`. Of a compact store ``input`` lacks the fields, which come
+    Samples are those of `to_parts`. Of a compact store ``input`` lacks the fields, which come
     packed (`compact_view`) and are put before the others on the device (`Unpacking`). Of tiles that
     are drawn from a lattice there is also ``importance`` (1, H, W), the weight of each cell in the
     loss.
@@ -254,8 +260,8 @@ class RainDataset(Dataset[dict[str, Tensor]]):
             return None
         return self.store.read("motion", self.indices[item])[: len(MOTION)]
 
-    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Tensor]:
-        """One sample; training items are (epoch, index) so that a worker knows the epoch."""
+    def parts(self, item: int | tuple[int, int]) -> Parts:
+        """What makes one sample; training items are (epoch, index), which decide its view."""
         epoch, item = item if isinstance(item, tuple) else (0, item)
         window, view, importance = self._draw(item, epoch)
         index = self.indices[window]
@@ -273,14 +279,14 @@ class RainDataset(Dataset[dict[str, Tensor]]):
         others = (*fields, *self.fixed)
         names = (MOTION if self.motion else ()) + others
         if view is None:
-            rain, planes = np.array(rain), views[len(RAIN) :]
+            cut = views[len(RAIN) :]
         else:
             seen = see(views, view, self.motion, others)
-            rain, planes = seen[: len(RAIN)], list(seen[len(RAIN) :])
+            rain, cut = seen[: len(RAIN)], list(seen[len(RAIN) :])
         wanted = [name for name in self.names if self.compact is None or name not in self.fields]
-        sample = to_sample(rain, wanted, start, dict(zip(names, planes, strict=True)))
+        sample = dict(to_parts(rain, wanted, start, dict(zip(names, cut, strict=True))))
         if self.compact is not None and self.fields:
             sample |= compact_view(self.compact, index, list(self.fields), view)
         if importance is not None:
-            sample["importance"] = torch.from_numpy(importance)[None]
+            sample["importance"] = importance[None]
         return sample

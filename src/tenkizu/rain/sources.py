@@ -7,11 +7,10 @@ from itertools import accumulate
 from operator import add
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
+import numpy as np
 
 from tenkizu.core.grid import Grid
+from tenkizu.core.loading import Parts, Samples
 from tenkizu.core.stats import Moments
 from tenkizu.core.store import SampleStore
 from tenkizu.core.verification import Tally
@@ -20,32 +19,32 @@ from tenkizu.rain.config import RainConfig
 from tenkizu.rain.dataset import RainDataset
 
 
-class Sources(Dataset[dict[str, Tensor]]):
+class Sources(Samples):
     """Data sets of several sources in a row.
 
     Samples gain ``source``, the index of theirs, and ``loss_factor`` (1, 1, 1).
 
     Args:
-        parts: one for each source.
+        sets: one for each source.
         factors: on the squared error of each source's samples.
     """
 
-    def __init__(self, parts: Sequence[RainDataset], factors: Sequence[float]) -> None:
-        self.parts, self.factors = parts, factors
-        self.ends = list(accumulate(len(part) for part in parts))
+    def __init__(self, sets: Sequence[RainDataset], factors: Sequence[float]) -> None:
+        self.sets, self.factors = sets, factors
+        self.ends = list(accumulate(len(part) for part in sets))
 
     def __len__(self) -> int:
         """Samples of all sources."""
         return self.ends[-1]
 
-    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Tensor]:
-        """One sample; items are those of `RainDataset`, counted through all sources."""
+    def parts(self, item: int | tuple[int, int]) -> Parts:
+        """What makes one sample; items are those of `RainDataset`, counted through all sources."""
         epoch, index = item if isinstance(item, tuple) else (0, item)
         source = bisect_right(self.ends, index)
-        part = self.parts[source]
-        sample = part[epoch, index - self.ends[source] + len(part)]
-        sample["source"] = torch.tensor(source)
-        sample["loss_factor"] = torch.full((1, 1, 1), self.factors[source])
+        part = self.sets[source]
+        sample = dict(part.parts((epoch, index - self.ends[source] + len(part))))
+        sample["source"] = np.array(source)
+        sample["loss_factor"] = np.full((1, 1, 1), self.factors[source], np.float32)
         return sample
 
 

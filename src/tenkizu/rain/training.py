@@ -195,9 +195,7 @@ def _loaders(
         DataError: no window chooses the epoch.
         ConfigError: fewer windows than one batch.
     """
-    import torch
-    from torch.utils.data import DataLoader
-
+    from tenkizu.core.loading import BatchLoader
     from tenkizu.core.sampling import EpochSampler, ShardSampler
     from tenkizu.rain.dataset import RainDataset
     from tenkizu.rain.sources import Sources
@@ -227,23 +225,18 @@ def _loaders(
             found=f"{len(training)} windows for {place.world} x {batch}",
             next_step="lower train.batch_size",
         )
-    common: dict[str, Any] = {
-        "num_workers": settings.workers,
-        "persistent_workers": settings.workers > 0,
-        "pin_memory": torch.cuda.is_available(),
-    }
-    return DataLoader(
+    return BatchLoader(
         training,
         batch,
-        sampler=EpochSampler(len(training), settings.seed, place.rank, place.world),
+        EpochSampler(len(training), settings.seed, place.rank, place.world),
+        settings.workers,
         drop_last=True,
-        **common,
-    ), DataLoader(
+    ), BatchLoader(
         choosing,
         # Windows of several grids do not fit into one batch.
         batch if len(parts) == 1 else 1,
-        sampler=ShardSampler(len(choosing), place.rank, place.world),
-        **common,
+        ShardSampler(len(choosing), place.rank, place.world),
+        settings.workers,
     )
 
 

@@ -57,7 +57,8 @@ class ConvNextBlock(nn.Module):
         branch = self.narrow(functional.gelu(self.widen(branch)))
         if self.scale is not None:
             branch = branch * self.scale
-        return branch.permute(0, 3, 1, 2)
+        moved: Tensor = branch.permute(0, 3, 1, 2)
+        return moved
 
 
 class ConvNextTiny(Backbone):

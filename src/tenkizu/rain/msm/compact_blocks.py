@@ -165,7 +165,8 @@ class CompactFields:
         for block in self.meta[name]["blocks"]:
             offset = index - block["first"]
             if 0 <= offset < block["count"]:
-                return np.asarray(self._open(block["file"], block["count"])[offset])
+                view: Packed = self._open(block["file"], block["count"])[offset]
+                return view
         raise IndexError(f"sample {index}")
 
     def _open(self, file: str, count: int) -> Packed:
@@ -184,7 +185,7 @@ class CompactFields:
                     expected=f"int16, {count} samples",
                     next_step=MAKE_AGAIN,
                 )
-            self._maps[file] = mapped
+            self._maps[file] = np.asarray(mapped)
         return self._maps[file]
 
     def fields(self, index: int) -> dict[str, NDArray[np.float32]]:

@@ -1,9 +1,11 @@
 """Packed fields as samples: cut and mirrored on the nodes, upsampled on the device."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -15,7 +17,7 @@ from tenkizu.rain.views import View
 
 def compact_view(
     fields: CompactFields, index: int, channels: Sequence[str], view: View | None
-) -> dict[str, Tensor]:
+) -> dict[str, NDArray[Any]]:
     """The packed fields of one sample.
 
     Args:
@@ -47,7 +49,7 @@ def compact_view(
     }
     members = compact_channels(channels)
     step_y, step_x = view.steps
-    sample: dict[str, Tensor] = {}
+    sample: dict[str, NDArray[Any]] = {}
     for name in ARRAYS:
         stored = fields.read(name, index)
         places = fields.places[name]
@@ -57,8 +59,7 @@ def compact_view(
             for channel, part in zip(members[name], picked, strict=True)
         ]
         shape = cells if name == "surface" else nodes.shape
-        packed = np.stack(turned) if turned else np.empty((0, *shape), np.int16)
-        sample[name] = torch.from_numpy(packed)
+        sample[name] = np.stack(turned) if turned else np.empty((0, *shape), np.int16)
     # Mirrored, the cells begin where they ended.
     first = [
         start if step > 0 else 2 * count - 1 - size - start
@@ -66,7 +67,7 @@ def compact_view(
             nodes.first, view.steps, nodes.shape, cells, strict=True
         )
     ]
-    sample["first"] = torch.tensor(first)
+    sample["first"] = np.array(first)
     return sample
 
 
