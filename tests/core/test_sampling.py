@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
 
 from tenkizu.core.sampling import EpochSampler, ShardSampler
 
@@ -71,20 +70,3 @@ def test_resumed_run_gets_the_epochs_of_an_undisturbed_one():
     resumed = EpochSampler(12, seed=5, rank=1, world=2)
     resumed.set_epoch(3)
     assert list(resumed) == epochs[3]
-
-
-def test_data_loader_batches_tell_the_dataset_their_epoch():
-    class Items:
-        def __getitem__(self, item):
-            return item
-
-        def __len__(self):
-            return 6
-
-    sampler = EpochSampler(6, seed=1)
-    sampler.set_epoch(4)
-    loader = DataLoader(Items(), batch_size=4, sampler=sampler, drop_last=True)
-    assert len(loader) == 1
-    [(epochs, indices)] = loader
-    assert epochs.tolist() == [4, 4, 4, 4]
-    assert indices.tolist() == epoch_of(6, 1, 4)[:4]

@@ -2,15 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import BatchSampler
 
 Batch = dict[str, Tensor]
 Parts = Mapping[str, NDArray[Any] | list[NDArray[Any]]]
@@ -54,14 +54,6 @@ def join(samples: Sequence[Parts]) -> Batch:
     return batch
 
 
-class Order(Sized, Protocol):
-    """Which samples, in which order."""
-
-    def __iter__(self) -> Iterator[Any]:
-        """Items of the data set."""
-        ...
-
-
 class BatchLoader:
     """Batches of a data set, in the order of a sampler, read ahead by threads of this process.
 
@@ -81,29 +73,27 @@ class BatchLoader:
         self,
         samples: Samples,
         batch_size: int,
-        sampler: Order,
+        sampler: Iterable[Any],
         workers: int = 0,
         drop_last: bool = False,
     ) -> None:
-        self.samples, self.batch_size = samples, batch_size
-        self.sampler, self.workers, self.drop_last = sampler, workers, drop_last
+        self.samples, self.workers = samples, workers
+        # Lightning looks here for a sampler that has to know the epoch.
+        self.batch_sampler = BatchSampler(sampler, batch_size, drop_last)
 
     def __len__(self) -> int:
         """Batches of an epoch."""
-        short = 0 if self.drop_last else self.batch_size - 1
-        return (len(self.sampler) + short) // self.batch_size
+        return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of an epoch; what a thread raises is raised here."""
-        items = iter(self.sampler)
-        lists = (list(islice(items, self.batch_size)) for _ in range(len(self)))
         if not self.workers:
-            yield from map(self._read, lists)
+            yield from map(self._read, self.batch_sampler)
             return
         ahead: deque[Future[Batch]] = deque()
         pool = ThreadPoolExecutor(self.workers, "reader")
         try:
-            for batch in lists:
+            for batch in self.batch_sampler:
                 ahead.append(pool.submit(self._read, batch))
                 # One batch is ready when all threads are at work.
                 if len(ahead) > self.workers + 1:
