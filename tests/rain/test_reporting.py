@@ -353,3 +353,29 @@ def test_the_command_writes_where_it_is_told(run, tmp_path, command):
     assert f"written: {output}" in said
     assert Page(output).headings
     assert not (run / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"), [("film.mp4", "data:video/mp4"), ("film.gif", "data:image/gif")]
+)
+def test_the_film_of_a_run_is_in_its_page(run, name, begins):
+    (run / "evaluation" / "test" / name).write_bytes(b"a film")
+    page = Page(report(run))
+    assert page.headings.count("Film") == 1
+    [film] = [link for link in page.links if link.startswith(begins)]
+    assert base64.b64decode(film.partition(",")[2]) == b"a film"
+    assert "Prediction above truth, test" in page.texts
+
+
+def test_the_table_of_data_counts_what_was_trained_on(run):
+    model = {**MODEL, "statistics": {"log1p_mm": {"count": [1, 2, 3, 4, 5600, 6]}}}
+    model["trained_on"] = {"files": ["rain.nc"], "windows": 45}
+    model["config"] = {"data": {"splits": {"train": ["2023-05"], "test": ["2023-06"]}}}
+    (run / "model.json").write_text(json.dumps(model))
+    page = Page(report(run))
+    assert next(r for r in page.rows if r[0] == "train") == ["train", "2023-05", "45", "5,600"]
+    # Of several sources the count is of all of them.
+    model["config"]["data"]["more"] = [{"name": "radar", "splits": {"train": ["2022"]}}]
+    (run / "model.json").write_text(json.dumps(model))
+    rows = Page(report(run)).rows
+    assert next(r for r in rows if r[0] == "train") == ["train", "2023-05"]

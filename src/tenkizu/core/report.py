@@ -54,11 +54,11 @@ th { vertical-align: bottom; }
 .number { text-align: right; }
 tr.marked td { font-weight: 600; background: var(--band); }
 figure { margin: 1rem 0; overflow-x: auto; }
-figure img { display: block; width: 100%; height: auto; background: #fff;
+figure img, video { display: block; width: 100%; height: auto; background: #fff;
   border: 1px solid var(--line); border-radius: .3rem; }
 pre { background: var(--band); border: 1px solid var(--line); border-radius: .4rem;
   padding: .7rem; overflow: auto; max-height: 32rem; font-size: .82rem; line-height: 1.4; }
-@media (max-width: 45rem) { figure img { width: 46rem; max-width: none; } }
+@media (max-width: 45rem) { figure img, video { width: 46rem; max-width: none; } }
 @media print { :root { --ink: #000; --paper: #fff; --muted: #444; --line: #bbb; --band: #f4f4f4; }
   body { max-width: none; padding: 0; font-size: 10pt; } nav { display: none; }
   pre { max-height: none; white-space: pre-wrap; } figure, tr { break-inside: avoid; }
@@ -173,6 +173,24 @@ def figure(path: str | Path, caption: str) -> Html:
     return element("figure", picture, element("figcaption", caption))
 
 
+def film(path: str | Path, caption: str) -> Html:
+    """A film, embedded: ``.mp4`` with controls, ``.gif`` as it runs.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    path = Path(path)
+    try:
+        data = base64.b64encode(path.read_bytes()).decode("ascii")
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", file=path) from None
+    if path.suffix == ".gif":
+        shown = f'<img src="data:image/gif;base64,{data}" alt="{html.escape(caption)}">'
+    else:
+        shown = f'<video controls src="data:video/mp4;base64,{data}"></video>'
+    return element("figure", Html(shown), element("figcaption", caption))
+
+
 def _as_webp(path: Path) -> bytes:
     """The picture as lossless WebP.
 
@@ -213,7 +231,7 @@ def page(title: str, lead: Sequence[Html], sections: Sequence[Section], footer: 
         sections: the body.
         footer: the last line.
     """
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    policy = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
     head = join(
         Html('<meta charset="utf-8">'),
         Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from tenkizu.core.report import Html, Section, missing, number, paragraph, table
+from tenkizu.core.report import Html, Section, film, missing, number, paragraph, table
 from tenkizu.core.run_report import RunReport, purpose
 from tenkizu.rain.case_windows import CAPTIONS as CAPTIONS_OF_CASES
 from tenkizu.rain.curves import CAPTIONS, draw_epoch_curves
@@ -25,6 +25,7 @@ from tenkizu.rain.report_tables import (
 )
 from tenkizu.rain.score_figures import score_drawings
 from tenkizu.rain.score_text import counted, sum_words
+from tenkizu.rain.tables import RAIN
 
 log = logging.getLogger(__name__)
 
@@ -102,8 +103,11 @@ class _Report(RunReport):
         for source in data.get("more") or ():
             periods |= {f"{split}_{source['name']}": p for split, p in source["splits"].items()}
         rows = []
+        counts = dict(self.scores)
+        if not data.get("more"):
+            counts |= {"train": self._trained_on()}
         for split in dict.fromkeys([*periods, *self.scores]):
-            scores = self.scores.get(split, {})
+            scores = counts.get(split, {})
             cells = [
                 f"{scores[key]:,}" if key in scores else ""
                 for key in ("n_windows", "n_cells", "n_cells_conditional")
@@ -118,6 +122,15 @@ class _Report(RunReport):
             if scores.get("max_relative_sum_error") is not None:
                 parts.append(paragraph(f"{split}: the model's {sum_words(scores)}."))
         return parts
+
+    def _trained_on(self) -> dict[str, int]:
+        """How many windows and cells the network learned from, as far as the model says."""
+        trained = self.model.get("trained_on") or {}
+        moments = (self.model.get("statistics") or {}).get("log1p_mm") or {}
+        found = {"n_windows": trained.get("windows")}
+        if len(cells := moments.get("count") or ()) == len(RAIN):
+            found["n_cells"] = cells[RAIN.index("S")]
+        return {key: int(value) for key, value in found.items() if value is not None}
 
     def _checked_line(self) -> Html:
         """What training found in the rain before its first step, from the run's log."""
@@ -191,6 +204,11 @@ class _Report(RunReport):
             "3-hour sums": lambda: sum_tables(scores),
             "Wet hours and the heaviest hour": lambda: timing_table(scores),
             "Skill by amount, hour and season": lambda: group_tables(scores),
+            "Film": lambda: [
+                film(path, f"Prediction above truth, {split}")
+                for path in (here / "film.mp4", here / "film.gif")
+                if path.exists()
+            ],
             "Windows": lambda: self._windows(scores, here / "panels_log"),
             "All scores as text": lambda: self.text(here / "evaluation.txt"),
         }

@@ -92,5 +92,9 @@ def describe_sources(config: RainConfig, stores: Mapping[str, SampleStore]) -> d
         "spacing_km": grid.spacing_km,
         "spacing_range_km": [min(spacings), max(spacings)] if spacings else None,
         "trained_on": first["source"]
-        | {"files": files, "plan_hash": ", ".join(s.meta["plan_hash"] for s in stores.values())},
+        | {
+            "files": files,
+            "plan_hash": ", ".join(s.meta["plan_hash"] for s in stores.values()),
+            "windows": sum(s.meta["splits"].count("train") for s in stores.values()),
+        },
     }
