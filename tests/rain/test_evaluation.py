@@ -8,7 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
-from tenkizu.core.errors import DataError
+from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.stats import Moments
 from tenkizu.rain import evaluation
 from tenkizu.rain.config import DataConfig, ModelConfig, RainConfig, ScoresConfig
@@ -295,6 +295,19 @@ def test_one_window_comes_out_whole_without_a_verdict(model, tiny_rain, write_ra
     assert scores["cases"] == {"heaviest": [], "best": [], "worst": []}
     for name in WRITTEN:
         assert (tmp_path / "out" / name).exists(), name
+
+
+def test_which_windows_are_drawn_can_be_said_in_words(
+    make_model, tiny_rain, write_rain, tmp_path, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(evaluation.WindowPanels, "draw", lambda _, *window: drawn.append(window))
+    file, model = write_rain(tmp_path / "day.nc", tiny_rain[:24]), make_model(fss_windows=[])
+    scores = evaluate(model, file, tmp_path / "all", cases="all")
+    assert len({start for start, *_ in drawn}) == scores["n_windows"] == 8
+    with pytest.raises(ConfigError, match="cases: not a choice of windows; found some"):
+        evaluate(model, file, tmp_path / "some", cases="some")
+    assert not (tmp_path / "some").exists()
 
 
 def test_panels_of_the_windows_with_most_rain_and_of_both_ends_of_skill(

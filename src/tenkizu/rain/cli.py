@@ -162,11 +162,10 @@ def evaluate(
     totals: Totals = None,
     window_start: WindowStart = 0,
     cases: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=0,
             help="Draw panels of so many windows with most rain, and of as many with the highest "
-            "and with the lowest skill.",
+            "and with the lowest skill; or of `all` windows, or of one in so many: `every 10`.",
         ),
     ] = None,
     land: Annotated[

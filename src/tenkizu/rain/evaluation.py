@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenkizu.core.errors import DataError
+from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.core.grid import Grid
 from tenkizu.core.store import SampleStore, atomic, output_folder, write_json, write_text
 from tenkizu.core.verification import Tally, skill
@@ -86,7 +86,7 @@ def evaluate(
     output: str | Path,
     options: SourceOptions | None = None,
     window_start: int = 0,
-    cases: int | None = None,
+    cases: int | str | None = None,
     track: Track | None = None,
     land: Land | str | Path | None = None,
     regrid: Regrid | None = None,
@@ -100,8 +100,8 @@ def evaluate(
             ``equal_split_maps.npz`` and figures.
         options: what the file does not say about itself.
         window_start: hour (UTC, modulo 3) at which windows begin.
-        cases: number of windows to draw with most rain, with highest and with lowest skill; by
-            default as the model's run.
+        cases: windows to draw, as ``plots.cases``: a number of those with most rain, with highest
+            and with lowest skill, ``all``, or such as ``every 10``; by default as the model's run.
         track: shows progress.
         land: for scores by surface: (H, W), true on land, or a file as ``scores.land_file``.
         regrid: for a grid whose spacing is off that of the training by more than 20 %:
@@ -112,6 +112,7 @@ def evaluate(
         The scores, as written to ``scores.json``.
 
     Raises:
+        ConfigError: ``cases`` does not say which windows.
         DataError: the model or the file cannot be used, or the spacing is off and ``regrid`` is
             not given.
     """
@@ -121,7 +122,15 @@ def evaluate(
     run = loaded.metadata["config"]
     scores, plots = ScoresConfig(**run["scores"]), PlotsConfig(**run["plots"])
     if cases is not None:
-        plots = plots.model_copy(update={"cases": cases})
+        try:
+            plots = PlotsConfig(**{**run["plots"], "cases": cases})
+        except ValueError:
+            raise ConfigError(
+                "not a choice of windows",
+                variable="cases",
+                found=cases,
+                expected="a number, all, or one in so many, such as every 10",
+            ) from None
     loaded.require_rain_alone(data)
     output_folder(output)
     with open_rain(data, options) as series:
