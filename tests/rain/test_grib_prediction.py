@@ -99,6 +99,22 @@ def test_totals_since_the_initial_time_are_differenced(tmp_path):
     assert totals.total(START + 9 * HOUR) is None
 
 
+def test_totals_without_a_single_known_cell_are_an_error(tmp_path):
+    nothing = [
+        FieldSpec(np.full(SMALL_SHAPE, np.nan), 1, 8, grid=SMALL, start=start, length=3, template=8)
+        for start in (0, 3)
+    ]
+    path = tmp_path / "masked.grib2"
+    path.write_bytes(message(nothing, T0))
+    with pytest.raises(DataError, match=r"masked\.grib2.*all are missing.*in 2 windows"):
+        output(tmp_path, [path])
+    assert not list(tmp_path.glob("hours*"))
+    # One window with rain is enough.
+    some = [FieldSpec(smooth_rain(SMALL, 3), 1, 8, grid=SMALL, start=0, length=3, template=8)]
+    path.write_bytes(message([*some, nothing[1]], T0))
+    assert np.isfinite(output(tmp_path, [path]).rain_1h[:3]).all()
+
+
 def test_rain_that_falls_back_is_an_error(tmp_path):
     falling = [
         FieldSpec(np.full(SMALL_SHAPE, mm), 1, 8, grid=SMALL, start=0, length=end, template=8)

@@ -112,6 +112,7 @@ def predict(
             next_step="leave --share out, or use a model with model.rescale=true",
         )
     heaviest: tuple[float, int, Rain] | None = None
+    known = False
     with ExitStack() as stack:
         cases = stack.enter_context(open_cases(loaded, inputs, options, window_start))
         cases = on_chosen_grid(loaded, cases, regrid)
@@ -126,12 +127,22 @@ def predict(
                     continue
                 rain, hours = made
                 writer.write(i, member, rain[4], hours)
+                known = known or bool(np.isfinite(rain[4]).any())
                 amount = float(np.nansum(rain[4], dtype=np.float64))
                 if picture and not member and (heaviest is None or amount > heaviest[0]):
                     heaviest = amount, i, hours
                 if roll and not member:
                     roll.keep(i, rain, hours)
             cases.require_some()
+            if not known:
+                raise DataError(
+                    "no total has a cell with rain or without: all are missing",
+                    file=cases.name,
+                    found=f"missing values only, in {len(cases)} windows",
+                    expected="a number somewhere",
+                    next_step="look at the fields with `tenkizu rain inspect`, or fetch the files "
+                    "again",
+                )
         if picture and heaviest:
             _draw(Path(picture), cases, heaviest[1], heaviest[2], loaded)
         if roll:
