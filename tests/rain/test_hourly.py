@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rain_files import IMERG, MM, RADOLAN, SAMPLES, all_amounts, dataset, fails
 
-from tenkizu.core.errors import ConfigError
+from tenkizu.core.errors import ConfigError, DataError
 from tenkizu.rain.hourly import (
     RainSeries,
     SourceOptions,
@@ -19,6 +19,15 @@ from tenkizu.rain.hourly import (
 )
 
 # ---------------------------------------------------------------------------- real samples
+
+
+def test_a_shipped_file_has_a_short_name():
+    name = "imerg_sbrazil_hourly_20231102_03.nc"
+    with open_rain(f"sample:{name}") as short, open_rain(SAMPLES / name) as whole:
+        assert short.path.samefile(whole.path)
+        assert window_starts(short) == window_starts(whole)
+    with pytest.raises(DataError, match="sample:none.nc: no such sample; expected one of .*imerg"):
+        open_rain("sample:none.nc")
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,18 @@ Model = Annotated[
         help="Run folder, exported model folder, or a name that `tenkizu models` lists.",
     ),
 ]
-Data = Annotated[Path, typer.Argument(metavar="DATA.nc", help="NetCDF file of gridded rain.")]
+Data = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA.nc", help="NetCDF file of gridded rain; sample:NAME for one that ships."
+    ),
+]
 Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="DATA...",
-        help="NetCDF file of gridded rain, GRIB2 files of one forecast, or a folder of them.",
+        help="NetCDF file of gridded rain (sample:NAME for one that ships), GRIB2 files of one "
+        "forecast, or a folder of them.",
     ),
 ]
 Variable = Annotated[

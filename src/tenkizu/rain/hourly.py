@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from tenkizu.core.errors import ConfigError, DataError
+from tenkizu.core.samples import PREFIX, input_path
 from tenkizu.rain.axes import read_layout
 from tenkizu.rain.coverage import Coverage
 from tenkizu.rain.file_times import time_variable, utc
@@ -100,7 +101,7 @@ def open_rain(
     """Open a NetCDF file of gridded rain and check all but its values, which are read later.
 
     Args:
-        path: NetCDF-4 or classic NetCDF-3.
+        path: NetCDF-4 or classic NetCDF-3; ``sample:NAME`` for a shipped file.
         options: what the user states about the file.
         strict_time: refuse to assume that time stamps are ends of intervals.
         ensemble: accept a dimension of ensemble members, and read them one by one.
@@ -109,7 +110,7 @@ def open_rain(
         DataError: not such a file, no single rain variable, or unusable units, grid or times.
         ConfigError: an option is not understood.
     """
-    path = Path(path)
+    path = input_path(str(path)) if str(path).startswith(PREFIX) else Path(path)
     options = options or SourceOptions()
     dataset = runs_in_a_row(open_netcdf(path))
     try:
