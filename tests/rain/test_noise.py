@@ -320,3 +320,18 @@ def test_a_loss_of_one_member_never_meets_noise(tiny_config, tiny_store, monkeyp
 def test_settings_that_make_no_ensemble_are_refused(tiny_config, changes, message):
     with pytest.raises(ValueError, match=message):
         changed(tiny_config, **(NOISY | changes))
+
+
+def test_two_processes_train_with_noise_that_differs_and_losses_that_add(tiny_config):
+    folders = [
+        train(changed(tiny_config, run__name=f"{count}", train__devices=count, train__epochs=1,
+                      train__batch_size=4 // count, train__lr_scale_world=False, **NOISY))
+        for count in (1, 2)
+    ]  # fmt: skip
+    one, two = (json.loads((folder / "metrics.jsonl").read_text()) for folder in folders)
+    # Noise of training is drawn by process: the losses are near each other. That of validation is
+    # of the window, and after one epoch the networks have hardly come apart.
+    assert one["step"] == two["step"]
+    assert two["train_loss"] == pytest.approx(one["train_loss"], rel=0.02)
+    assert two["train_loss"] != one["train_loss"]
+    assert two["val_loss"] == pytest.approx(one["val_loss"], rel=0.01)
