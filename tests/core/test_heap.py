@@ -142,5 +142,3 @@ def test_only_training_starts_anew(monkeypatch):
         monkeypatch.setattr(sys, "argv", ["tenkizu", *words])
         cli.main()
         assert len(began) == count
-
-
