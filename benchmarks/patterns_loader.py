@@ -20,6 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from tenkizu.core.grid import Grid
 from tenkizu.core.store import SampleStore, StoreWriter
 from tenkizu.patterns.dataset import PatternDataset
 from tenkizu.patterns.inputs import Inputs
@@ -57,9 +58,11 @@ def make(folder: Path, days: int) -> tuple[SampleStore, NDArray[np.float32], xr.
         writer.block(f"maps_{first}", (count, *SHAPE), fill)
         blocks.append({"file": f"maps_{first}.npy", "first": first, "count": count})
     valid_times = np.datetime64("1991-01-01T00:00", "m") + np.arange(days) * np.timedelta64(1, "D")
+    grid = Grid("latlon", np.linspace(55, 15, SHAPE[1]), np.linspace(115, 155, SHAPE[2]))
     store = writer.finish(
         {
             "n_samples": days,
+            "grid": grid.to_json(),
             "days": valid_times.astype(str).tolist(),
             "arrays": {"maps": {"channels": MAPS, "blocks": blocks}},
         }

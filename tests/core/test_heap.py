@@ -127,8 +127,16 @@ def test_who_has_set_the_caches_is_left_alone():
     ]  # fmt: skip
 
 
+def test_a_program_that_only_calls_the_command_is_left_alone():
+    code = "import sys\nsys.argv = ['tenkizu', 'rain', 'train']" + COMMAND
+    first, goes_on = output(code, "-q", "tests").splitlines()
+    assert first.endswith("None")
+    assert goes_on == "goes on"
+
+
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(os, "confstr", lambda name: None)
+    monkeypatch.setattr(sys, "argv", sys.orig_argv)
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     restart_with_compact_heap()
     assert "GLIBC_TUNABLES" not in os.environ

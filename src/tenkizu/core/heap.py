@@ -39,10 +39,12 @@ def restart_with_compact_heap() -> None:
     dozen bytes, goes to those caches and is soon in use elsewhere, so that the block, once freed,
     is too small for the next one of its size: a step's tensors are spread over far more memory
     than they need. glibc reads the setting only when a program starts. With other C libraries,
-    or where GLIBC_TUNABLES already says how many blocks are cached, nothing happens.
+    where GLIBC_TUNABLES already says how many blocks are cached, and inside another program,
+    whose arguments are not those in ``sys.argv``, nothing happens.
     """
-    tunables = os.environ.get("GLIBC_TUNABLES", "")
-    if not _glibc() or "tcache_count" in tunables:
+    tunables, arguments = os.environ.get("GLIBC_TUNABLES", ""), sys.argv[1:]
+    another = sys.orig_argv[len(sys.orig_argv) - len(arguments) :] != arguments
+    if another or not _glibc() or "tcache_count" in tunables:
         return
     os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, COMPACT]))
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
