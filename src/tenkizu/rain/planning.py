@@ -198,7 +198,9 @@ def _measure(
     from tenkizu.rain.model import Disaggregator, unscaled_inputs
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    net = Disaggregator(config.model, unscaled_inputs(config)).to(device)
+    # What stochastic depth leaves out differs by step: the most that a step takes is measured.
+    model = config.model.model_copy(update={"drop_path": 0.0})
+    net = Disaggregator(model, unscaled_inputs(config)).to(device)
     optimiser = torch.optim.AdamW(net.parameters(), lr=config.train.lr)
     half = resolve_precision(config.train) == "bf16-mixed"
 
