@@ -104,3 +104,15 @@ def test_few_batches_wait():
     time.sleep(0.2)
     assert len(read) <= 4
     batches.close()
+
+
+def test_readers_pin_memory_for_the_gpu_of_their_process(monkeypatch):
+    chosen, pinned = [], []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda x: pinned.append(x.shape) or x)
+    batches = list(BatchLoader(Numbers(4), 2, range(4), workers=2))
+    assert len(batches) == 2
+    assert set(chosen) == {3}
+    assert len(pinned) == 2 * 3

@@ -91,7 +91,9 @@ class BatchLoader:
             yield from map(self._read, self.batch_sampler)
             return
         ahead: deque[Future[Batch]] = deque()
-        pool = ThreadPoolExecutor(self.workers, "reader")
+        # A new thread would pin memory for the first GPU, whichever this process trains on.
+        gpu = torch.cuda.current_device() if torch.cuda.is_available() else None
+        pool = ThreadPoolExecutor(self.workers, "reader", _choose_gpu, (gpu,))
         try:
             for batch in self.batch_sampler:
                 ahead.append(pool.submit(self._read, batch))
@@ -109,3 +111,8 @@ class BatchLoader:
         if torch.cuda.is_available():
             batch = {name: values.pin_memory() for name, values in batch.items()}
         return batch
+
+
+def _choose_gpu(gpu: int | None) -> None:
+    if gpu is not None:
+        torch.cuda.set_device(gpu)
