@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tenkizu.core.drop_path import DropPath
 from tenkizu.core.heap import COMPACT, keep_freed_memory
 from tenkizu.core.normaliser import ChannelScale
 from tenkizu.rain.allocation import allocation_logits_to_mm
@@ -89,12 +90,8 @@ class TextbookAttention(nn.Module):
         return torch.roll(tokens, (shift, shift), (1, 2)) if shift else tokens
 
 
-class TextbookDropPath(nn.Module):
+class TextbookDropPath(DropPath):
     """Stochastic depth that computes every branch, and multiplies those it drops by 0."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
 
     def forward(self, x: Tensor, branch: Callable[[Tensor], Tensor]) -> Tensor:
         """``x`` plus what is kept of ``branch(x)``."""
